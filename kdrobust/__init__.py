@@ -1,0 +1,5 @@
+"""Knowledge distillation in adversarial learning: robust teachers into small robust students, proved under attack."""
+
+from kdrobust.version import __version__
+
+__all__ = ["__version__"]

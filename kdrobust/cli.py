@@ -1,0 +1,108 @@
+"""`kdrobust STAGE [overrides]` and its few commands. Decides who answers; imports nothing heavy to do so."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+from kdrobust.errors import KdrobustError, UsageError
+
+_HELP = ("-h", "--help", "help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        argv: the arguments; None: those of this process.
+
+    Returns:
+        The exit code: 0, 1 for data and bugs, 2 for a mistake in the command or a config, 130 after Ctrl-C, 143 after
+        SIGTERM.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    before = _on_sigterm(_terminate)
+    try:
+        return _dispatch(arguments)
+    except KdrobustError as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
+        else:
+            print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # `kdrobust list methods | head`: the reader has seen enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's last flush
+        return 0
+    except SystemExit as error:
+        if type(error).__name__ == "SIGTERMException":
+            return 143
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    finally:
+        _on_sigterm(before)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(143)
+
+
+def _on_sigterm(handler: signal._HANDLER) -> signal._HANDLER:
+    if threading.current_thread() is not threading.main_thread() or handler is None:
+        return None
+    return signal.signal(signal.SIGTERM, handler)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    from kdrobust import listing
+
+    if not arguments or arguments[0] in _HELP:
+        from kdrobust.help import overview
+
+        print(overview())
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command in ("--version", "-V"):
+        from kdrobust import __version__
+
+        print(f"kdrobust {__version__}")
+        return 0
+    if command == "list":
+        print(listing.render(rest))
+        return 0
+    if command == "doctor":
+        from kdrobust.doctor import main as doctor
+
+        return doctor(rest)
+    return _stage(command, rest)
+
+
+def _stage(name: str, arguments: list[str]) -> int:
+    from kdrobust import listing
+    from kdrobust.config.suggest import available, did_you_mean
+
+    stages = [stage.name for stage in listing.stages(listing.config_dir_argument(arguments))]
+    if name not in stages:
+        if name.startswith("-") or "=" in name:
+            raise UsageError(f"{name}: a stage comes first: kdrobust STAGE {name}; stages: {available(stages)}")
+        close = did_you_mean(name, [*stages, "list", "doctor"])
+        raise UsageError(f"{name}: no such stage{close}; stages: {available(stages)} (also: list, doctor)")
+    if any(argument in _HELP[:2] for argument in arguments):
+        from kdrobust.help import stage_help
+
+        print(stage_help(name))
+        return 0
+    from kdrobust.launch import hand_over
+
+    hand_over(name, arguments)
+    return 0

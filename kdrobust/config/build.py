@@ -1,0 +1,149 @@
+"""From config nodes to plain values and objects: no config object ever enters a component."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from kdrobust.config.annotations import annotations, takes_number
+from kdrobust.config.numbers import as_number
+from kdrobust.config.targets import locate
+from kdrobust.errors import KdrobustError, UsageError
+
+#: Keys of a node that are instructions, not arguments.
+INSTRUCTIONS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
+# what a constructor raises for an argument it cannot work with; anything else is a bug and keeps its traceback
+_REJECTIONS = (ValueError, TypeError, OSError, ImportError)
+
+
+def first_line(error: BaseException) -> str:
+    """An exception in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _plain(node: Any) -> Any:
+    if not isinstance(node, DictConfig | ListConfig):
+        return node
+    try:
+        return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        key = error.full_key or key_of(node)
+        raise UsageError(f"{key}: not given; set {key}=...") from None
+    except OmegaConfBaseException as error:
+        raise UsageError(f"{error.full_key or key_of(node)}: {first_line(error)}") from None
+
+
+def key_of(node: Any) -> str:
+    """A node's full dotted key; empty for the root and for what is no config node."""
+    if not isinstance(node, DictConfig | ListConfig):
+        return ""
+    return str(node._get_full_key(None))
+
+
+def to_plain(node: Any) -> Any:
+    """A config node as resolved dicts, lists and values; fractions stay the text they are.
+
+    Raises:
+        UsageError: a value is missing or an interpolation leads nowhere; names the key.
+    """
+    return _plain(node)
+
+
+def as_numbers(value: Any) -> Any:
+    """Plain values with every number or fraction that is written as text read as a float."""
+    if isinstance(value, dict):
+        return {key: as_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_numbers(item) for item in value]
+    if isinstance(value, str):
+        try:
+            return as_number(value)
+        except ValueError:
+            return value
+    return value
+
+
+def numbers(node: Any) -> Any:
+    """`to_plain`, with every number or fraction that is written as text (`"8/255"`) read as a float."""
+    return as_numbers(_plain(node))
+
+
+def trusted_modules(node: Any) -> list[str]:
+    """The packages the root config of a node trusts beyond the allowed ones."""
+    if not isinstance(node, DictConfig | ListConfig):
+        return []
+    root = node._get_root()
+    named = root._get_node("trusted_modules") if isinstance(root, DictConfig) else None
+    values = named if isinstance(named, ListConfig) else []
+    return [str(value) for value in values if isinstance(value, str)]
+
+
+def instantiate(node: Any, **late: Any) -> Any:
+    """Build what a node describes: like Hydra's `instantiate`, with an allow-list and without config objects.
+
+    Mappings with `_target_` become the object it names, innermost first; `_partial_: true` gives a `functools.partial`.
+    Parameters annotated `float` take fractions. Everything else comes back as plain dicts, lists and values.
+
+    Args:
+        node: a config node or plain mapping.
+        late: arguments that only the code has; they win over the node's.
+
+    Raises:
+        UsageError: a target that is not allowed or not found, or whose constructor refuses an argument; names the key.
+    """
+    plain = _plain(node)
+    key = key_of(node)
+    trusted = trusted_modules(node)
+    if not late:
+        return _build(plain, key, trusted)
+    factory = _build({**plain, "_partial_": True}, key, trusted)
+    if plain.get("_partial_"):
+        return functools.partial(factory, **late)
+    return _call(factory, (), late, key)
+
+
+def _build(value: Any, key: str, trusted: Sequence[str]) -> Any:
+    if isinstance(value, list):
+        return [_build(item, f"{key}[{index}]", trusted) for index, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if "_target_" not in value:
+        return {name: _build(item, f"{key}.{name}" if key else str(name), trusted) for name, item in value.items()}
+    try:
+        target = locate(value["_target_"], trusted)
+    except UsageError as error:
+        raise UsageError(f"{key}._target_: {error}" if key else str(error)) from error.__cause__
+    hints = annotations(target)
+    arguments = {}
+    for name, item in value.items():
+        if name not in INSTRUCTIONS:
+            built = _build(item, f"{key}.{name}" if key else str(name), trusted)
+            arguments[str(name)] = as_numbers(built) if isinstance(built, str) and _wants(hints, name) else built
+    positional = tuple(_build(value.get("_args_") or [], f"{key}._args_", trusted))
+    if value.get("_partial_"):
+        return functools.partial(target, *positional, **arguments)
+    return _call(target, positional, arguments, key)
+
+
+def _wants(hints: dict[str, Any], name: Any) -> bool:
+    return name in hints and takes_number(hints[name])
+
+
+def _call(target: Any, positional: Sequence[Any], arguments: dict[str, Any], key: str) -> Any:
+    try:
+        return target(*positional, **arguments)
+    except KdrobustError:
+        raise
+    except Exception as error:
+        if not isinstance(error, _REJECTIONS) and type(error).__name__ != "MisconfigurationException":
+            raise
+        line = first_line(error)
+        known = getattr(target, "keywords", {}) | arguments
+        names_argument = any(line.startswith(f"{name}:") for name in known)
+        separator = "." if names_argument and key else ": " if key else ""
+        raise UsageError(f"{key}{separator}{line}") from error

@@ -1,0 +1,256 @@
+"""Everything wrong with a composed config, found without loading data, teacher or checkpoint, and told at once."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+
+from kdrobust.config.annotations import annotations, describe, fits
+from kdrobust.config.build import INSTRUCTIONS, first_line, trusted_modules
+from kdrobust.config.schema import METHOD_ATTACK_KEYS, METHOD_KEYS, schema_problems, shown
+from kdrobust.config.suggest import available, did_you_mean
+from kdrobust.config.targets import locate, signature
+from kdrobust.errors import UsageError
+
+_REFERENCE = re.compile(r"\$\{([^${}:]+)\}")
+_VARIADIC = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+_NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+def _join(key: str, name: Any) -> str:
+    if isinstance(name, int):
+        return f"{key}[{name}]"
+    return f"{key}.{name}" if key else str(name)
+
+
+def _children(node: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(node, DictConfig | ListConfig) and not node._is_none() and not node._is_missing():
+        names: Any = node.keys() if isinstance(node, DictConfig) else range(len(node))
+        for name in names:
+            yield name, node._get_node(name)
+
+
+def walk(node: Any, key: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
+    """Every node below one as (dotted key, parent, name, node), parents first; interpolations are not followed."""
+    for name, child in _children(node):
+        full = _join(key, name)
+        yield full, node, name, child
+        if isinstance(child, DictConfig | ListConfig) and not child._is_interpolation():
+            yield from walk(child, full)
+
+
+def _value_problems(cfg: DictConfig) -> list[str]:
+    """Missing values and interpolations that lead nowhere."""
+    problems = []
+    for key, parent, name, child in walk(cfg):
+        if child is None or key.split(".")[0] == "hydra":
+            continue
+        if child._is_missing():
+            problems.append(f"{key}: not given; set {key}=...")
+        elif child._is_interpolation():
+            try:
+                parent[name]
+            except (InterpolationToMissingValueError, MissingMandatoryValue):
+                # the missing value is named by its own line
+                continue
+            except OmegaConfBaseException as error:
+                problems.append(f"{key}: cannot resolve {child._value()}: {_reason(error)}")
+            except RecursionError:
+                problems.append(f"{key}: cannot resolve {child._value()}: it leads back to itself")
+    return problems
+
+
+def _reason(error: OmegaConfBaseException) -> str:
+    line = first_line(error)
+    return re.sub(r"^(\w+) raised while resolving interpolation: ", "", line).removesuffix(" while resolving interpolation")
+
+
+def _source(parent: Any, name: Any, key: str) -> str:
+    """The key a value was written at: follows plain references such as `${method.attack.steps}`."""
+    root = parent._get_root()
+    for _ in range(8):
+        child = parent._get_node(name)
+        match = _REFERENCE.fullmatch(str(child._value())) if child is not None and child._is_interpolation() else None
+        if match is None or match[1].startswith("."):
+            return key
+        path, _, leaf = match[1].rpartition(".")
+        target = OmegaConf.select(root, path) if path else root
+        if not isinstance(target, DictConfig) or target._get_node(leaf) is None:
+            return key
+        parent, name, key = target, leaf, match[1]
+    return key
+
+
+def _target_problems(node: DictConfig, key: str, trusted: Sequence[str]) -> list[str]:
+    try:
+        path = node["_target_"]
+        target = locate(path, trusted)
+    except UsageError as error:
+        return [f"{_join(key, '_target_')}: {error}"]
+    except OmegaConfBaseException:
+        return []
+    takes = signature(target)
+    if takes is None:
+        return []
+    hints = annotations(target)
+    parameters = takes.parameters
+    named = {name: parameter for name, parameter in parameters.items() if parameter.kind in _NAMED}
+    open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    problems = []
+    given = [str(name) for name in node if name not in INSTRUCTIONS]
+    for name in given:
+        full = _join(key, name)
+        if name not in named:
+            if not open_ended:
+                close = did_you_mean(name, named, prefix=f"{key}." if key else "")
+                takes_text = "" if close else f"; it takes {available(named)}"
+                problems.append(f"{full}: {path} takes no {name!r}{close}{takes_text}")
+        elif name in hints:
+            problems += _type_problems(node, name, full, hints[name])
+    problems += _missing_arguments(node, key, path, named, given)
+    return problems
+
+
+def _missing_arguments(
+    node: DictConfig, key: str, path: str, named: Mapping[str, inspect.Parameter], given: Sequence[str]
+) -> list[str]:
+    if node.get("_partial_"):
+        return []
+    positional = len(node.get("_args_") or [])
+    needed = [name for name, parameter in named.items() if parameter.default is inspect.Parameter.empty]
+    return [f"{_join(key, name)}: {path} needs it; set it" for name in needed[positional:] if name not in given]
+
+
+def _type_problems(node: DictConfig, name: str, full: str, hint: Any) -> list[str]:
+    try:
+        value = node[name]
+    except (OmegaConfBaseException, RecursionError):
+        return []
+    if isinstance(value, DictConfig | ListConfig):
+        if isinstance(value, DictConfig) and "_target_" in value:
+            return []
+        try:
+            value = OmegaConf.to_container(value, resolve=True, throw_on_missing=True)
+        except (OmegaConfBaseException, RecursionError):
+            return []
+        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            return []
+    if fits(value, hint):
+        return []
+    written = _source(node, name, full)
+    reader = "" if written == full else f" ({full} reads it)"
+    return [f"{written}: expected {describe(hint)}, got {shown(value)}{reader}"]
+
+
+def check(cfg: DictConfig) -> list[str]:
+    """Everything wrong with a composed config, one line each; empty if nothing is.
+
+    Looks at: types and ranges of the primary keys, missing values, interpolations that lead nowhere, and for every
+    `_target_`: whether it is allowed and importable, unknown and missing arguments, arguments of a wrong type. Data,
+    checkpoints and models are not touched; nothing of a refused target is imported.
+
+    Args:
+        cfg: the root of a composed config.
+
+    Returns:
+        Lines that begin with the full dotted key.
+    """
+    problems = [*schema_problems(cfg), *_value_problems(cfg)]
+    trusted = trusted_modules(cfg)
+    nodes = [("", cfg), *((key, child) for key, _, _, child in walk(cfg))]
+    for key, node in nodes:
+        if isinstance(node, DictConfig) and not node._is_interpolation() and key.split(".")[0] != "hydra":
+            if node._is_none() or node._is_missing() or "_target_" not in node:
+                continue
+            problems += _target_problems(node, key, trusted)
+    return _distinct(problems)
+
+
+def _distinct(problems: Sequence[str]) -> list[str]:
+    """One line a cause: several readers of one wrong value, or two checks of one key, count once."""
+    seen: dict[str, str] = {}
+    for line in problems:
+        seen.setdefault(re.sub(r" \([^()]* reads it\)$", "", line), line)
+    schema_keys = {line.split(":")[0] for line in problems if ": expected " in line}
+    kept: list[str] = []
+    told: set[str] = set()
+    for line in seen.values():
+        key = line.split(":")[0]
+        if key in schema_keys and ": expected " in line:
+            if key in told:
+                continue
+            told.add(key)
+        kept.append(line)
+    return kept
+
+
+def summary(problems: Sequence[str]) -> str:
+    """The one line, or a count and one line each."""
+    if len(problems) == 1:
+        return problems[0]
+    return "\n".join([f"{len(problems)} problems in the configuration:", *(f"  {line}" for line in problems)])
+
+
+def ensure(cfg: DictConfig, extra_problems: Sequence[str] = ()) -> None:
+    """Refuse a config with anything wrong in it.
+
+    Args:
+        cfg: the root of a composed config.
+        extra_problems: lines of further checks, told together with `check`'s.
+
+    Raises:
+        UsageError: the one line, or `N problems in the configuration:` and one line each.
+    """
+    problems = _distinct([*check(cfg), *extra_problems])
+    if problems:
+        raise UsageError(summary(problems))
+
+
+def _references(root: DictConfig) -> set[str]:
+    """Absolute keys that some interpolation of a config names, relative ones (`${...alpha}`) resolved."""
+    named: set[str] = set()
+    for key, _, _, child in walk(root):
+        if child is None or not child._is_interpolation():
+            continue
+        text = str(child._value())
+        for match in re.finditer(r"\$\{(?:oc\.select:)?(\.*)([A-Za-z_][\w.]*)(?=[},])", text):
+            dots, path = len(match[1]), match[2]
+            if dots:
+                above = key.split(".")[: -dots]
+                path = ".".join([*above, path])
+            pieces = path.split(".")
+            named.update(".".join(pieces[: count + 1]) for count in range(len(pieces)))
+    return named
+
+
+def dead_keys(node: DictConfig, key: str = "method") -> list[str]:
+    """Keys of a method that nothing reads, such as a misspelt one that `+method.temprature=4` has forced in.
+
+    A key is alive if stages read it by name (`terms`, `attack`, `temperature` ...) or an interpolation anywhere in the
+    config names it.
+
+    Args:
+        node: the method's node, inside its root config.
+        key: where it stands.
+
+    Returns:
+        One line a dead key.
+    """
+    alive = _references(node._get_root())
+    problems = []
+    known = [*METHOD_KEYS, *(str(name) for name in node if f"{key}.{name}" in alive)]
+    for name in node:
+        if str(name) not in known:
+            close = did_you_mean(str(name), known, prefix=f"{key}.")
+            problems.append(f"{key}.{name}: nothing reads it{close or f'; remove it with ~{key}.{name}'}")
+    attack = node.get("attack") if not OmegaConf.is_missing(node, "attack") else None
+    for name in attack if isinstance(attack, DictConfig) else ():
+        full = f"{key}.attack.{name}"
+        if name not in METHOD_ATTACK_KEYS and full not in alive:
+            problems.append(f"{full}: nothing reads it{did_you_mean(str(name), METHOD_ATTACK_KEYS, prefix=f'{key}.attack.')}")
+    return problems

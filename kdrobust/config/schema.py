@@ -1,0 +1,143 @@
+"""The keys of a primary config that are no component: their types and ranges, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kdrobust.config.numbers import as_number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """What a key's value must be.
+
+    Attributes:
+        accepts: decides on a resolved, plain value.
+        expected: the same in words.
+    """
+
+    accepts: Callable[[Any], bool]
+    expected: str
+
+
+def _integer(least: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _seeds(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_integer(0), value)) and len(set(value)) == len(value)
+
+
+def _decay(value: Any) -> bool:
+    try:
+        return value is None or 0.0 < as_number(value) < 1.0
+    except ValueError:
+        return False
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or accepts(value)
+
+
+_SEED = Rule(accepts=_integer(0), expected="an integer >= 0")
+_EPOCHS = Rule(accepts=_integer(1), expected="an integer >= 1")
+_NODE = Rule(accepts=_mapping, expected="a mapping of keys (choose an option of this group)")
+_NODE_OR_NULL = Rule(accepts=_optional(_mapping), expected="a mapping of keys, or null")
+_TEXT_OR_NULL = Rule(accepts=_optional(_text), expected="a text, or null")
+
+#: Dotted key to rule; keys that a stage does not have are not asked for.
+RULES: dict[str, Rule] = {
+    "seed": _SEED,
+    "seeds": Rule(accepts=_seeds, expected="a list of different integers >= 0, e.g. [0,1,2]"),
+    "epochs": _EPOCHS,
+    "ema": Rule(accepts=_decay, expected="a decay between 0 and 1 such as 0.999, or null"),
+    "stage": Rule(accepts=_text, expected="the name of a stage"),
+    "trusted_modules": Rule(accepts=_optional(_texts), expected="a list of package names, e.g. [my_losses]"),
+    "checkpoint": Rule(accepts=_text, expected="the path of a checkpoint"),
+    "teacher.checkpoint": _TEXT_OR_NULL,
+    "teacher.outputs": _TEXT_OR_NULL,
+    "student.checkpoint": _TEXT_OR_NULL,
+    "teacher_training.seed": _SEED,
+    "teacher_training.epochs": _EPOCHS,
+    "run": _NODE,
+    "run.name": Rule(accepts=_text, expected="a text"),
+    "run.root": Rule(accepts=_text, expected="a folder"),
+    "run.folder": _TEXT_OR_NULL,
+    "run.resume": Rule(
+        accepts=_optional(lambda value: isinstance(value, bool | str)), expected="true, false, or a run folder"
+    ),
+    "data": _NODE,
+    "student": _NODE,
+    "teacher": _NODE,
+    "model": _NODE,
+    "method": _NODE,
+    "teacher_method": _NODE,
+    "attack": _NODE_OR_NULL,
+    "threat": _NODE,
+    "optimizer": _NODE,
+    "scheduler": _NODE_OR_NULL,
+    "trainer": _NODE,
+    "callbacks": _NODE_OR_NULL,
+    "logger": _NODE_OR_NULL,
+    "evaluation": _NODE,
+}
+
+#: Keys of a method that stages read by name; any other is alive only where an interpolation names it.
+METHOD_KEYS = ("attack", "terms", "weighting", "temperature", "reduction")
+#: Keys of a method's `attack` that an attack option may take up.
+METHOD_ATTACK_KEYS = ("goal", "start", "steps", "step_size", "momentum", "restarts", "model_mode")
+
+
+def shown(value: Any) -> str:
+    """A plain value as it would be written in YAML, short."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "a mapping"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def schema_problems(cfg: DictConfig) -> list[str]:
+    """Wrong types and ranges among the keys of `RULES`, one line each; missing values are not this check's matter."""
+    problems = []
+    for key, rule in RULES.items():
+        try:
+            parent = OmegaConf.select(cfg, key.rpartition(".")[0]) if "." in key else cfg
+            if not isinstance(parent, DictConfig):
+                continue
+            name = key.rpartition(".")[2]
+            if name not in parent or OmegaConf.is_missing(parent, name):
+                continue
+            value = parent[name]
+            plain = {} if isinstance(value, DictConfig) else value
+            if OmegaConf.is_list(value):
+                plain = OmegaConf.to_container(value, resolve=True)
+        except OmegaConfBaseException:
+            continue
+        if not rule.accepts(plain):
+            problems.append(f"{key}: expected {rule.expected}, got {shown(plain)}")
+    return problems
+
+
+def missing_problems(cfg: DictConfig) -> list[str]:
+    """Values that must be given and are not (`???`), one line each; Hydra's own node does not count."""
+    keys = sorted(key for key in OmegaConf.missing_keys(OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"])))
+    return [f"{key}: not given; set {key}=..." for key in keys]

@@ -1,0 +1,125 @@
+"""What a `_target_` may name, and how it is found: nothing outside the allowed packages is imported or called."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import Any
+
+from kdrobust.config.suggest import did_you_mean
+from kdrobust.errors import UsageError
+
+#: Dotted prefixes a `_target_` may begin with.
+ALLOWED = (
+    "kdrobust",
+    "torch.nn",
+    "torch.optim",
+    "torch.utils.data",
+    "torchvision",
+    "timm",
+    "pytorch_lightning",
+    "torchmetrics",
+)
+#: Within these, what runs, writes or unpickles rather than builds a component.
+REFUSED = ("kdrobust.cli", "kdrobust.launch", "kdrobust.config", "kdrobust.stages", "kdrobust.doctor")
+# where allowed packages keep what they hand on under their own names
+_HOMES = ("lightning_fabric", "torch._C", "torch._jit_internal")
+_EXTRAS = {"timm": "timm", "wandb": "wandb", "tensorboard": "tensorboard"}
+
+
+def _below(path: str, prefixes: Iterable[str]) -> bool:
+    return any(path == prefix or path.startswith(prefix + ".") for prefix in prefixes)
+
+
+def refuse(path: Any, trusted: Sequence[str]) -> str | None:
+    """Why a `_target_` may not be used, judged by its name alone; None if it may.
+
+    Args:
+        path: the value of `_target_`.
+        trusted: further packages, from `trusted_modules` of the user's config.
+    """
+    if not isinstance(path, str) or not path:
+        return f"expected a dotted path such as kdrobust.attacks.Threat, got {path!r}"
+    pieces = path.split(".")
+    if not all(piece.isidentifier() for piece in pieces):
+        return f"{path!r} is not a dotted path"
+    if any(piece.startswith("_") for piece in pieces):
+        return f"{path}: private names are not allowed"
+    if _below(path, REFUSED) or not _below(path, [*ALLOWED, *trusted]):
+        close = did_you_mean(pieces[0], {prefix.split(".")[0] for prefix in ALLOWED} - {pieces[0]})
+        return (
+            f"{path} is not allowed; targets lie in {', '.join(ALLOWED)}{close} "
+            f"(your own package: trusted_modules=[{pieces[0]}])"
+        )
+    return None
+
+
+def _home(value: Any) -> str | None:
+    if isinstance(value, ModuleType):
+        return value.__name__
+    home = getattr(value, "__module__", None)
+    return home if isinstance(home, str) else None
+
+
+def _import(path: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        root = name.split(".")[0]
+        if isinstance(error, ModuleNotFoundError) and error.name == root:
+            extra = f"pip install 'kdrobust[{_EXTRAS[root]}]'" if root in _EXTRAS else f"install {root}"
+            raise UsageError(f"{path}: {root} is not installed; {extra}") from None
+        raise UsageError(f"{path}: importing {name} failed ({type(error).__name__}: {error})") from error
+
+
+def locate(path: str, trusted: Sequence[str] = ()) -> Any:
+    """The object an allowed dotted path names.
+
+    Every step is checked: a path that leaves the allowed packages through an imported module (`torch.nn.os.system`)
+    is refused like one that names it directly.
+
+    Raises:
+        UsageError: not allowed, not importable, or no such name; without the config key.
+    """
+    reason = refuse(path, trusted)
+    if reason is not None:
+        raise UsageError(reason)
+    pieces = path.split(".")
+    allowed = [*ALLOWED, *trusted]
+    found: Any = _import(path, pieces[0])
+    for depth, piece in enumerate(pieces[1:], start=1):
+        above, here = ".".join(pieces[:depth]), ".".join(pieces[: depth + 1])
+        if not hasattr(found, piece) and isinstance(found, ModuleType) and _is_module(here):
+            found = _import(path, here)
+        else:
+            try:
+                found = getattr(found, piece)
+            except AttributeError:
+                names = [name for name in dir(found) if not name.startswith("_")]
+                close = did_you_mean(piece, names, prefix=f"{above}.")
+                raise UsageError(f"{above} has no {piece!r}{close}") from None
+        home = _home(found)
+        on_the_way = isinstance(found, ModuleType) and home == here and any(name.startswith(here + ".") for name in allowed)
+        if home is not None and not on_the_way and (not _below(home, [*allowed, *_HOMES]) or _below(home, REFUSED)):
+            raise UsageError(f"{path} is not allowed: it leads to {home}, outside {', '.join(ALLOWED)}")
+    if not callable(found):
+        raise UsageError(f"{path} is not a class or function")
+    return found
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def signature(target: Any) -> inspect.Signature | None:
+    """What a target takes; None where Python cannot tell."""
+    try:
+        return inspect.signature(target)
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,35 @@
+"""Errors a user can cause: each is one clear line that names the key or file and the remedy."""
+
+from __future__ import annotations
+
+
+class KdrobustError(Exception):
+    """Anything the user can mend. The command line prints it as one line, without a traceback.
+
+    Attributes:
+        exit_code: what the process ends with: 2 for a mistake on the command line or in a config, 1 for data.
+    """
+
+    exit_code = 1
+
+
+class UsageError(KdrobustError):
+    """A mistake in an override or a configuration file."""
+
+    exit_code = 2
+
+
+class DataError(KdrobustError):
+    """Data that cannot be used: missing, of another shape, out of range, with an empty class."""
+
+
+class CheckpointError(KdrobustError):
+    """A checkpoint or stored outputs that are missing, damaged, or belong to something else."""
+
+
+class AttackError(KdrobustError):
+    """Inputs or a model that no attack can be run on honestly (NaN, pixels outside [0, 1], softmax outputs ...)."""
+
+
+class RunFolderError(KdrobustError):
+    """A run folder that cannot be written, or that another process or a finished run holds."""

@@ -1,0 +1,266 @@
+"""The hand-over to Hydra: one run or a sweep, with one clear line for every mistake."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus, run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kdrobust.config.build import first_line
+from kdrobust.config.check import summary
+from kdrobust.config.compose import load
+from kdrobust.config.paths import conf_dir, register_search_path
+from kdrobust.config.resolvers import register
+from kdrobust.config.schema import missing_problems, schema_problems
+from kdrobust.errors import KdrobustError, RunFolderError, UsageError
+
+# at import, so that a launcher's worker process, which imports this module to find `run_job_task`, has them too
+register()
+
+
+def run_job_task(cfg: DictConfig) -> Any:
+    """What Hydra calls for every job, in whatever process its launcher chose."""
+    from kdrobust.stages import run_stage
+
+    stage = str(cfg.get("stage") or HydraConfig.get().job.config_name)
+    try:
+        return run_stage(stage, cfg)
+    except KdrobustError:
+        raise
+    except Exception:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            # the sweep goes on and tells this job in one line at its end
+            traceback.print_exc()
+        raise
+
+
+def hand_over(stage: str, arguments: Sequence[str]) -> Any:
+    """Run a stage, or a sweep of it, or one of Hydra's own commands (`--cfg job`, `--info` ...).
+
+    Args:
+        stage: name of a primary config.
+        arguments: overrides and Hydra's flags.
+
+    Returns:
+        What a single run returned; None otherwise.
+
+    Raises:
+        KdrobustError: one or several clear lines.
+    """
+    from hydra import version
+
+    version.setbase("1.3")
+    args = _parse(arguments)
+    register_search_path()
+    if not (args.cfg or args.info or args.hydra_help or args.shell_completion or args.experimental_rerun):
+        return _launch(args.config_name or stage, args)
+    return _hydra_command(stage, arguments, args)
+
+
+def _parse(arguments: Sequence[str]) -> Any:
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            args, unknown = get_args_parser().parse_known_args(list(arguments))
+    except SystemExit as error:
+        if not error.code:
+            raise
+        lines = complaint.getvalue().strip().splitlines()
+        raise UsageError(lines[-1].partition("error: ")[2] or lines[-1]) from None
+    if unknown:
+        flags = [text for text in unknown if text.startswith("-")]
+        if flags:
+            raise UsageError(f"{flags[0]}: no such flag; see `kdrobust --help`")
+        args.overrides = [*args.overrides, *unknown]
+    if args.run and args.multirun:
+        raise UsageError("--run and --multirun: choose one")
+    return args
+
+
+def _hydra_command(stage: str, arguments: Sequence[str], args: Any) -> None:
+    import hydra
+
+    load(args.config_name or stage, args.overrides, folder=_extra_folder(args), multirun=True)
+    before = os.environ.get("HYDRA_FULL_ERROR"), sys.argv
+    # Hydra then raises instead of printing and exiting; its commands start no other process
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    sys.argv = ["kdrobust", *arguments]
+    try:
+        hydra.main(config_path=str(conf_dir()), config_name=stage, version_base="1.3")(run_job_task)()
+    except (ValueError, OmegaConfBaseException) as error:
+        raise UsageError(first_line(error)) from error
+    finally:
+        sys.argv = before[1]
+        if before[0] is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before[0]
+
+
+def _extra_folder(args: Any) -> Path | None:
+    if args.config_dir is None:
+        return None
+    folder = Path(args.config_dir).absolute()
+    if not folder.is_dir():
+        raise UsageError(f"--config-dir={args.config_dir}: no such folder")
+    return folder
+
+
+@contextlib.contextmanager
+def _hydra(stage: str, args: Any) -> Iterator[Hydra]:
+    from hydra.core.config_search_path import SearchPathQuery
+
+    main = Path(args.config_path).absolute() if args.config_path else conf_dir()
+    search_path = create_config_search_path(str(main))
+    extra = _extra_folder(args)
+    if extra is not None:
+        anchor = SearchPathQuery(provider="main")
+        search_path.prepend(provider="command-line", path=f"file://{extra}", anchor=anchor)
+    yield Hydra.create_main_hydra2(task_name=stage, config_search_path=search_path)
+    GlobalHydra.instance().clear()
+
+
+def _launch(stage: str, args: Any) -> Any:
+    GlobalHydra.instance().clear()
+    with _hydra(stage, args) as hydra:
+        mode = RunMode.MULTIRUN if args.multirun else RunMode.RUN
+        overrides = [*args.overrides, f"hydra.mode={mode.name}"]
+        cfg = load(stage, overrides, loader=hydra.config_loader, multirun=args.multirun)
+        HydraConfig.instance().set_config(cfg)
+        with _log_folder_errors(cfg):
+            return _sweep(hydra, cfg, stage) if args.multirun else _run(hydra, cfg, stage)
+
+
+@contextlib.contextmanager
+def _log_folder_errors(cfg: DictConfig) -> Iterator[None]:
+    """An output folder that cannot be made is the user's matter; every other OSError is not told as one."""
+    try:
+        yield
+    except OSError as error:
+        path = str(error.filename or "")
+        root = str(OmegaConf.select(cfg, "run.root") or "outputs")
+        if path and Path(path).absolute().is_relative_to(Path(root).expanduser().absolute()):
+            raise RunFolderError(f"{path}: cannot be written ({error.strerror}); set run.root=FOLDER") from error
+        raise
+
+
+def _run(hydra: Hydra, cfg: DictConfig, stage: str) -> Any:
+    # before the run folder is made: what needs no component is refused without leaving a trace
+    problems = [*schema_problems(cfg), *missing_problems(cfg)]
+    if problems:
+        raise UsageError(summary(problems))
+    _settle_run_folder(cfg)
+    callbacks = Callbacks(cfg)
+    callbacks.on_run_start(config=cfg, config_name=stage)
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+    result = run_job(
+        hydra_context=context, task_function=run_job_task, config=cfg, job_dir_key="hydra.run.dir", job_subdir_key=None
+    )
+    callbacks.on_run_end(config=cfg, config_name=stage, job_return=result)
+    if result.status is JobStatus.FAILED:
+        raise result._return_value
+    return result.return_value
+
+
+def _settle_run_folder(cfg: DictConfig) -> None:
+    try:
+        folder = Path(str(cfg.hydra.run.dir))
+    except OmegaConfBaseException as error:
+        raise UsageError(f"{error.full_key or 'hydra.run.dir'}: {first_line(error)}") from error
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"{folder}: is a file, not a folder; choose another run.folder or run.root")
+
+
+def _sweep(hydra: Hydra, cfg: DictConfig, stage: str) -> None:
+    callbacks = Callbacks(cfg)
+    callbacks.on_multirun_start(config=cfg, config_name=stage)
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+    try:
+        sweeper: Any = Plugins.instance().instantiate_sweeper(
+            config=cfg, hydra_context=context, task_function=run_job_task
+        )
+    except (ImportError, RuntimeError) as error:
+        raise UsageError(f"hydra/sweeper, hydra/launcher: {first_line(error)}") from error
+    jobs: list[JobReturn] = []
+    _collect(sweeper, jobs)
+    try:
+        sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+    except Exception as error:
+        if not any(job.status is JobStatus.FAILED for job in jobs):
+            raise _told(error, stage) from error
+    else:
+        callbacks.on_multirun_end(config=cfg, config_name=stage)
+    _tell_failures(jobs)
+
+
+def _told(error: Exception, stage: str) -> Exception:
+    from hydra.errors import HydraException
+
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return UsageError(f"{stage}: {first_line(error.__cause__ or error)}")
+    return error
+
+
+def _collect(sweeper: Any, jobs: list[JobReturn]) -> None:
+    """Keep what every job returned, and let Hydra's basic sweeper go on after a failed one."""
+    launcher = sweeper.launcher
+    launch = launcher.launch
+    goes_on = type(sweeper).__name__ == "BasicSweeper"
+
+    def collecting(job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        results: Sequence[JobReturn] = launch(job_overrides, initial_job_idx=initial_job_idx)
+        jobs.extend(results)
+        return [_as_completed(result) for result in results] if goes_on else results
+
+    launcher.launch = collecting
+
+
+def _as_completed(job: JobReturn) -> JobReturn:
+    if job.status is not JobStatus.FAILED:
+        return job
+    quiet = copy.copy(job)
+    quiet.status, quiet._return_value = JobStatus.COMPLETED, None
+    return quiet
+
+
+def _tell_failures(jobs: Sequence[JobReturn]) -> None:
+    failed = [(number, job) for number, job in enumerate(jobs) if job.status is JobStatus.FAILED]
+    if not failed:
+        return
+    errors = [job._return_value for _, job in failed]
+    lines = [f"{len(failed)} of {len(jobs)} jobs failed:"]
+    for (number, job), error in zip(failed, errors, strict=True):
+        told = str(error) if isinstance(error, KdrobustError) else f"{type(error).__name__}: {first_line(error)}"
+        lines.append(f"  {number} ({' '.join(job.overrides or [])}): {told}".replace("\n", "\n    "))
+    codes = {error.exit_code if isinstance(error, KdrobustError) else 1 for error in errors}
+    raise SweepError("\n".join(lines), codes.pop() if len(codes) == 1 else 1)
+
+
+class SweepError(KdrobustError):
+    """Some jobs of a sweep failed; the others have run.
+
+    Args:
+        message: a count and one line each.
+        exit_code: the failed jobs' own where it is one and the same, else 1.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

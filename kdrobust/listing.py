@@ -1,0 +1,170 @@
+"""`kdrobust list GROUP`: what can be chosen, read from the headers of the YAML files. No torch, no Hydra."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kdrobust.config.paths import search_folders
+from kdrobust.config.suggest import available, did_you_mean
+from kdrobust.errors import UsageError
+
+_LOSS_FILES = ("prediction.py", "knowledge.py", "features.py")
+_HIDDEN = ("hydra", "local")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One thing that can be chosen.
+
+    Attributes:
+        name: as on the command line.
+        summary: one line.
+        provider: whose it is: `kdrobust`, `you`, or a pack's name.
+        path: where it is written.
+    """
+
+    name: str
+    summary: str
+    provider: str
+    path: Path
+
+
+def header(path: Path) -> list[str]:
+    """The comment lines a YAML file begins with, without `#` and without Hydra's `@package` line."""
+    lines = []
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read ({error})") from None
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        content = line[1:].removeprefix(" ").rstrip()
+        if not content.startswith("@package"):
+            lines.append(content)
+    return lines
+
+
+def _scan(folder: Path, provider: str) -> list[Option]:
+    options = []
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        if not path.stem.startswith("_") and path.is_file():
+            first = header(path)
+            options.append(Option(name=path.stem, summary=first[0] if first else "", provider=provider, path=path))
+    return options
+
+
+def options(group: str, extra: Path | None = None) -> list[Option]:
+    """The options of a group over the whole search path; the user's own hide equally named ones.
+
+    Args:
+        group: a folder under `conf/`; empty for the primary configs.
+        extra: a further config folder (`--config-dir`).
+    """
+    found: dict[str, Option] = {}
+    for folder in search_folders(extra):
+        for option in _scan(folder.path / group, folder.provider):
+            found.setdefault(option.name, option)
+    return sorted(found.values(), key=lambda option: option.name)
+
+
+def stages(extra: Path | None = None) -> list[Option]:
+    """The primary configs: kdrobust's in their order of use, then the user's."""
+    order = ("pipeline", "teacher", "outputs", "distill", "evaluate")
+    found = options("", extra)
+    return sorted(found, key=lambda stage: (order.index(stage.name) if stage.name in order else len(order)))
+
+
+def config_dir_argument(arguments: Sequence[str]) -> Path | None:
+    """The folder of Hydra's `--config-dir` flag among a stage's arguments, if it is one."""
+    for index, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        if name in ("--config-dir", "-cd"):
+            value = value or (arguments[index + 1] if index + 1 < len(arguments) else "")
+            return Path(value).absolute() if Path(value).is_dir() else None
+    return None
+
+
+def groups(extra: Path | None = None) -> list[str]:
+    """Every group with at least one option."""
+    names = set()
+    for folder in search_folders(extra):
+        if folder.path.is_dir():
+            names |= {child.name for child in folder.path.iterdir() if child.is_dir() and child.name[0] not in "._"}
+    return sorted(name for name in names - set(_HIDDEN) if options(name, extra))
+
+
+def losses() -> list[Option]:
+    """The public functions of kdrobust's loss files, read without importing them."""
+    found = []
+    folder = Path(__file__).parent / "losses"
+    for name in _LOSS_FILES:
+        path = folder / name
+        if not path.is_file():
+            continue
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                lines = (ast.get_docstring(node) or "").splitlines()
+                # formulas are for the docs; a terminal shows the words before them
+                summary = lines[0].partition("$")[0].rstrip(" :") if lines else ""
+                found.append(Option(name=node.name, summary=summary, provider="kdrobust", path=path))
+    return found
+
+
+def find_group(word: str) -> str:
+    """`methods` or `method` to `method`.
+
+    Raises:
+        UsageError: no such group.
+    """
+    known = groups()
+    forms = [word, word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ies") + "y", f"{word}s"]
+    if word in ("dataset", "datasets"):
+        forms.append("data")
+    for form in forms:
+        if form in known:
+            return form
+    names = sorted({*(_plural(name) for name in known), "losses", "stages"})
+    raise UsageError(f"list {word}: no such group{did_you_mean(word, [*names, *known])}; groups: {available(names)}")
+
+
+def _plural(group: str) -> str:
+    if group.endswith("s") or group in ("data", "debug"):
+        return group
+    return group + "s"
+
+
+def table(found: Sequence[Option]) -> str:
+    """Names and summaries in two columns, the user's own marked."""
+    width = max((len(option.name) for option in found), default=0)
+    lines = []
+    for option in found:
+        mark = {"kdrobust": "", "you": " (yours)"}.get(option.provider, f" (from {option.provider})")
+        lines.append(f"  {option.name:<{width}}  {option.summary}{mark}".rstrip())
+    return "\n".join(lines)
+
+
+def render(arguments: Sequence[str]) -> str:
+    """What `kdrobust list ARGUMENTS` prints.
+
+    Raises:
+        UsageError: no such group, or more than one.
+    """
+    if len(arguments) > 1:
+        raise UsageError(f"list {' '.join(arguments)}: one group at a time")
+    if not arguments:
+        counts = {_plural(name): len(options(name)) for name in groups()}
+        counts |= {"losses": len(losses()), "stages": len(stages())}
+        width = max(map(len, counts))
+        lines = [f"  {name:<{width}}  {count}" for name, count in sorted(counts.items())]
+        return "\n".join(["kdrobust list GROUP, where GROUP is one of", *lines])
+    if arguments[0] in ("loss", "losses"):
+        return f"{table(losses())}\nuse one: method.terms.NAME.loss=..., or in your own conf/method/NAME.yaml"
+    if arguments[0] in ("stage", "stages"):
+        return f"{table(stages())}\nuse one: kdrobust STAGE"
+    group = find_group(arguments[0])
+    places = f"{group}@student=NAME, {group}@teacher=NAME" if group == "model" else f"{group}=NAME"
+    return f"{table(options(group))}\nuse one: {places}; your own: ./conf/{group}/NAME.yaml"

@@ -1,0 +1,19 @@
+"""The LightningModules, the callbacks that watch them, and their learning-rate schedules."""
+
+from kdrobust.modules.base import RobustModule, TrainingError
+from kdrobust.modules.distillation import DistillationModule
+from kdrobust.modules.progress import ProgressLines
+from kdrobust.modules.schedulers import multistep
+from kdrobust.modules.teacher import TeacherModule
+from kdrobust.modules.validation import CollapseWarning, RobustValidation
+
+__all__ = [
+    "CollapseWarning",
+    "DistillationModule",
+    "ProgressLines",
+    "RobustModule",
+    "RobustValidation",
+    "TeacherModule",
+    "TrainingError",
+    "multistep",
+]

@@ -1,0 +1,171 @@
+"""What training a teacher and distilling a student share: one step, one validation, one checkpoint."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from kdrobust.attacks import GradientAttack, NoAttack
+from kdrobust.data.batch import Batch
+from kdrobust.errors import KdrobustError
+from kdrobust.losses import Objective, ObjectiveResult
+from kdrobust.randomness import address
+from kdrobust.views import Views
+
+
+class TrainingError(KdrobustError):
+    """Training that cannot go on: a loss that is not finite."""
+
+
+class RobustModule(pl.LightningModule):
+    """A model, an objective, and the little around them.
+
+    Args:
+        model: the classifier being trained; inputs in [0, 1], logits out.
+        objective: the method's loss.
+        optimizer: makes the optimiser from the model's parameters.
+        scheduler: mapping with `factory` (makes the scheduler from the optimiser; `total_steps` is supplied if it has
+            such a parameter), `interval` (`epoch` or `step`) and `monitor` (a logged metric, or None). None: constant.
+        seed: the address of this run's attack starts.
+        payload: what the checkpoint says about the model, see `kdrobust.models.checkpoint`.
+        teachers: name to frozen model. They are no part of this module: not in its parameters, not in its checkpoint.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        objective: Objective,
+        optimizer: Callable[..., torch.optim.Optimizer],
+        scheduler: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        payload: Mapping[str, Any] | None = None,
+        teachers: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        self.seed = seed
+        self.payload = dict(payload or {})
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        # a plain dict keeps the teachers out of parameters(), state_dict() and DDP
+        self.teachers: dict[str, nn.Module] = dict(teachers or {})
+        self.metrics = nn.ModuleDict({name: MeanMetric() for name in self.metric_names()})
+
+    def metric_names(self) -> tuple[str, ...]:
+        """Validation metrics, logged as `val/<name>`: shares in [0, 1]."""
+        return ("accuracy", "robust_accuracy")
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser, and the scheduler in Lightning's form."""
+        optimizer = self._optimizer(params=[p for p in self.model.parameters() if p.requires_grad])
+        if not self._scheduler:
+            return optimizer
+        factory = self._scheduler["factory"]
+        late = {"total_steps": int(self.trainer.estimated_stepping_batches)}
+        accepted = inspect.signature(factory).parameters
+        scheduler = factory(optimizer, **{key: value for key, value in late.items() if key in accepted})
+        settings = {"scheduler": scheduler, "interval": self._scheduler.get("interval", "epoch")}
+        if self._scheduler.get("monitor"):
+            settings["monitor"] = self._scheduler["monitor"]
+        return {"optimizer": optimizer, "lr_scheduler": settings}
+
+    def on_fit_start(self) -> None:
+        """Bring the teachers to the student's device, frozen."""
+        for teacher in self.teachers.values():
+            teacher.to(self.device).eval().requires_grad_(False)
+
+    def on_validation_start(self) -> None:
+        """As `on_fit_start`, for a validation outside of fit."""
+        self.on_fit_start()
+
+    @property
+    def exact_epoch(self) -> float:
+        """The epoch with its fraction: 1.5 half-way through the second one."""
+        trainer = self._trainer
+        if trainer is None or not trainer.num_training_batches:
+            return 0.0
+        return float(self.current_epoch) + float(trainer.fit_loop.batch_idx) / float(trainer.num_training_batches)
+
+    def craft(
+        self, attack: GradientAttack | NoAttack, batch: Batch, *, where: int, scale: float = 1.0, validate: bool = False
+    ) -> Tensor:
+        """Attack the bare model (no DDP wrapper, so no communication) on a batch.
+
+        Args:
+            attack: what climbs.
+            batch: the batch; the teacher's clean logits are left in it for the objective.
+            where: address of the random starts beside seed and sample, e.g. the epoch.
+            scale: factor on ε and step, in [0, 1] (warm-up).
+            validate: check the batch against the attack's contract first; costs a host synchronisation.
+
+        Returns:
+            x', [B, *shape], detached.
+        """
+        views = Views(self.model, self.teachers, batch)
+        return attack(
+            self.model,
+            batch.inputs,
+            batch.labels,
+            teacher=self.teachers.get("teacher"),
+            teacher_logits=lambda: views.logits("teacher", "clean"),
+            keys=batch.indices,
+            seed=address(self.seed, "attack", where),
+            scale=scale,
+            validate=validate,
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The objective on one batch; every term is logged by the name its YAML gave it."""
+        views = Views(self.model, self.teachers, batch)
+        result: ObjectiveResult = self.objective(views, self.exact_epoch)
+        if not bool(torch.isfinite(result.loss)):
+            broken = [name for name, part in result.parts.items() if not bool(torch.isfinite(part.value))]
+            raise TrainingError(
+                f"loss is {float(result.loss)} at step {self.global_step} (terms: {', '.join(broken) or 'their sum'}); "
+                "lower optimizer.lr or set trainer.gradient_clip_val"
+            )
+        logged = {"train/loss": result.loss.detach()}
+        for name, part in result.parts.items():
+            logged[f"train/terms/{name}"] = part.value
+            logged[f"train/weighted/{name}"] = part.contribution
+        for role, weights in result.sample_weights.items():
+            logged[f"train/sample_weight/{role}/mean"] = weights.mean()
+            logged[f"train/sample_weight/{role}/max"] = weights.max()
+            logged[f"train/sample_weight/{role}/std"] = weights.std(unbiased=False)
+        for view in ("clean", "adversarial"):
+            logits = views.computed("student", view)
+            if logits is not None:
+                name = "accuracy" if view == "clean" else "robust_accuracy"
+                logged[f"train/{name}"] = (logits.argmax(dim=1) == batch.labels).float().mean()
+        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch))
+        return result.loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Clean accuracy, and robust accuracy where a callback has set the batch's adversarial inputs."""
+        views = Views(self.model, self.teachers, batch)
+        self.measure(views, batch)
+
+    def measure(self, views: Views, batch: Batch) -> None:
+        """Update and log the validation metrics of one batch."""
+        self.update("accuracy", views.logits("student", "clean").argmax(dim=1) == batch.labels)
+        if batch.adversarial is not None:
+            self.update("robust_accuracy", views.logits("student", "adversarial").argmax(dim=1) == batch.labels)
+
+    def update(self, name: str, hits: Tensor) -> None:
+        """Add samples' hits ([n] bool) to a metric and log it; torchmetrics reduces over processes."""
+        metric = self.metrics[name]
+        if hits.numel():
+            metric.update(hits.float())
+        self.log(f"val/{name}", metric, on_step=False, on_epoch=True, batch_size=max(1, hits.numel()))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Write down what the model is, so that it can be rebuilt and refused where it does not fit."""
+        checkpoint["kdrobust"] = self.payload

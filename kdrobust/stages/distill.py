@@ -1,0 +1,32 @@
+"""Stage `distill`: train a student on the labels and on what a frozen teacher knows."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from kdrobust.modules import DistillationModule
+from kdrobust.stages.setup import check_method, new_classifier, open_run, prepare_data
+from kdrobust.stages.teachers import load_teacher
+from kdrobust.stages.training import finish, fit, module_arguments, score
+
+
+def run(cfg: DictConfig, folder: Path) -> float | None:
+    """Train `cfg.student` by `cfg.method`; returns its robust validation accuracy.
+
+    A method that names no teacher trains the student alone, and none is loaded.
+    """
+    objective = check_method(cfg, needs_teacher=True)
+    started = time.monotonic()
+    with open_run(cfg, folder) as digest:
+        data = prepare_data(cfg)
+        teachers, origin = load_teacher(cfg, objective, data)
+        model = new_classifier(cfg.student, data.spec, int(cfg.seed))
+        module = DistillationModule(
+            model=model, objective=objective, teachers=teachers, **module_arguments(cfg, cfg.student, data)
+        )
+        trainer = fit(module, data, cfg, folder, digest)
+        result = finish(trainer, module, data, cfg, folder, digest, started=started, teacher=origin)
+    return score(result)

@@ -1,0 +1,61 @@
+"""Stage `outputs`: ask the teacher once, store what it says, and let students learn without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from kdrobust.data import DataModule
+from kdrobust.models import check_spec, file_hash, read_checkpoint, restore_classifier
+from kdrobust.stages.setup import (
+    check_config,
+    choose_device,
+    log,
+    open_run,
+    prepare_data,
+    require_file,
+    result_header,
+)
+from kdrobust.stages.stored import FILE, MANIFEST, SPLITS, write_stored
+from kdrobust.tracking import write_result
+
+
+@torch.no_grad()
+def teacher_logits(model: nn.Module, data: DataModule, split: str, device: torch.device) -> Tensor:
+    """The teacher's logits on every sample of a split, in the split's order, [N, K] on the CPU."""
+    samples = data.split(split)
+    chunks = torch.arange(len(samples.labels)).split(data.eval_batch_size)
+    return torch.cat([model(samples.pixels(rows).to(device)).float().cpu() for rows in chunks])
+
+
+def run(cfg: DictConfig, folder: Path) -> None:
+    """Store the clean logits of `cfg.teacher.checkpoint` on all three splits of `cfg.data`."""
+    check_config(cfg)
+    path = require_file(cfg.teacher.checkpoint, "teacher.checkpoint", "train one with `kdrobust teacher`")
+    checkpoint = read_checkpoint(path)
+    with open_run(cfg, folder) as digest:
+        data = prepare_data(cfg)
+        check_spec(checkpoint, data.spec, path)
+        device = choose_device(cfg.trainer)
+        model = restore_classifier(path).to(device).eval()
+        logits = {split: teacher_logits(model, data, split, device) for split in SPLITS}
+        origin = {"path": str(path), "sha256": file_hash(path)}
+        write_stored(folder, logits, data=data, checkpoint=origin)
+        accuracy = {
+            split: float((tensor.argmax(dim=1) == data.split(split).labels).float().mean())
+            for split, tensor in logits.items()
+            if split != "test"
+        }
+        result = {
+            **result_header(cfg, digest),
+            "data": {"name": data.name, "fingerprint": data.fingerprint},
+            "checkpoint": origin,
+            "outputs": {"accuracy": accuracy, "shapes": {split: list(t.shape) for split, t in logits.items()}},
+            "files": {"outputs": FILE, "manifest": MANIFEST},
+        }
+        write_result(folder, result)
+    shown = ", ".join(f"{split} {value:.1%}" for split, value in accuracy.items())
+    log.info("teacher's clean logits stored in %s (its accuracy: %s)", folder, shown)

@@ -1,0 +1,65 @@
+"""From a stage's name to its function, in this process or in another rank."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from kdrobust.errors import UsageError
+
+STAGES = ("teacher", "outputs", "distill", "evaluate", "pipeline")
+
+
+def _quiet() -> None:
+    # Lightning's advertisements and its notes on devices say nothing a run's own lines do not
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*number of training batches.*is smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
+    warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
+
+
+def run_stage_in(stage: str, cfg: DictConfig, folder: Path) -> Any:
+    """Run a stage in a given folder.
+
+    Args:
+        stage: one of `STAGES`.
+        cfg: the composed config.
+        folder: the run folder.
+
+    Raises:
+        UsageError: no such stage, or a config that cannot run.
+    """
+    if stage not in STAGES:
+        raise UsageError(f"{stage}: no such stage; there are {', '.join(STAGES)}")
+    _quiet()
+    with open_dict(cfg):
+        cfg.run.folder = str(folder)
+    module = importlib.import_module(f"kdrobust.stages.{stage}")
+    return module.run(cfg, folder)
+
+
+def run_stage(stage: str, cfg: DictConfig) -> Any:
+    """Run a stage in the folder Hydra made for it; what the command line calls."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return run_stage_in(stage, cfg, Path(HydraConfig.get().runtime.output_dir))
+
+
+def rank_command(stage: str, folder: Path) -> list[str]:
+    """The command that starts another rank of a running job from its resolved config."""
+    return [sys.executable, "-m", "kdrobust.stages.rank", stage, str(folder)]
+
+
+def load_resolved(folder: Path) -> DictConfig:
+    """The resolved config a job wrote into its folder."""
+    cfg = OmegaConf.load(folder / "config_resolved.yaml")
+    assert isinstance(cfg, DictConfig)
+    return cfg

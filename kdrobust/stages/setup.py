@@ -1,0 +1,134 @@
+"""What every stage does first: check the whole config, hold the run folder, read the data, make the model."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from kdrobust.config import config_hash, dead_keys, ensure, instantiate, numbers, to_plain
+from kdrobust.data import DataModule
+from kdrobust.errors import UsageError
+from kdrobust.losses import Objective, method_problems
+from kdrobust.models import Classifier, build_classifier
+from kdrobust.spec import InputSpec
+from kdrobust.tracking import build_manifest, hold, versions, write_json, write_text
+
+log = logging.getLogger("kdrobust")
+
+
+def is_main_process() -> bool:
+    """Whether this process writes files: rank 0 of a job, or the only one."""
+    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+
+
+def check_config(cfg: DictConfig, extra: Sequence[str] = ()) -> None:
+    """Report everything wrong with a config at once, before data, teacher or checkpoint are touched.
+
+    Raises:
+        UsageError: one line a problem.
+    """
+    ensure(cfg, extra_problems=extra)
+
+
+def check_method(cfg: DictConfig, *, needs_teacher: bool) -> Objective:
+    """Check a training stage's whole config and build its objective.
+
+    Args:
+        cfg: the stage's config with `method`.
+        needs_teacher: whether the stage can supply one.
+
+    Raises:
+        UsageError: one line a problem.
+    """
+    trusted = list(cfg.get("trusted_modules") or [])
+    try:
+        method = numbers(cfg.method)
+        problems = [*method_problems(method, trusted), *dead_keys(cfg.method, "method")]
+    except UsageError as error:
+        method, problems = {}, [str(error)]
+    if not problems and not needs_teacher and Objective.from_method(method, trusted).teachers:
+        problems.append(f"method: it learns from a teacher, which `kdrobust {cfg.stage}` has none of; use kdrobust distill")
+    check_config(cfg, problems)
+    return Objective.from_method(method, trusted)
+
+
+@contextmanager
+def open_run(cfg: DictConfig, folder: Path) -> Iterator[str]:
+    """Hold the run folder and write down what runs in it; yields the config's hash.
+
+    Raises:
+        RunFolderError: see `kdrobust.tracking.hold`.
+    """
+    digest = config_hash(cfg)
+    if torch.get_num_threads() > (os.cpu_count() or 1):
+        torch.set_num_threads(os.cpu_count() or 1)
+    with hold(folder, config_hash=digest) if is_main_process() else nullcontext():
+        if is_main_process():
+            write_text(folder / "config_resolved.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+            manifest = build_manifest(stage=cfg.stage, seed=int(cfg.seed), config_hash=digest)
+            write_json(folder / "manifest.json", manifest)
+        yield digest
+
+
+def prepare_data(cfg: DictConfig) -> DataModule:
+    """Read and check the data set.
+
+    Raises:
+        DataError: it is missing, or not what it should be.
+    """
+    data: DataModule = instantiate(cfg.data)
+    data.prepare()
+    return data
+
+
+def new_classifier(node: DictConfig, spec: InputSpec, seed: int) -> Classifier:
+    """A freshly initialised classifier from a model config."""
+    return build_classifier(instantiate(node.network), spec=spec, normalize=bool(node.normalize), seed=seed)
+
+
+def model_config(node: DictConfig) -> dict[str, Any]:
+    """What a checkpoint has to remember of a model config to rebuild the model."""
+    plain = to_plain(node)
+    return {"network": plain["network"], "normalize": bool(plain["normalize"])}
+
+
+def result_header(cfg: DictConfig, digest: str) -> dict[str, Any]:
+    """The part of `result.json` that all stages share."""
+    return {
+        "schema": 1,
+        "stage": str(cfg.stage),
+        "name": str(cfg.run.name),
+        "seed": int(cfg.seed),
+        "config_hash": digest,
+        "versions": versions(),
+    }
+
+
+def require_file(value: Any, key: str, remedy: str) -> Path:
+    """A path from the config that must exist.
+
+    Raises:
+        UsageError: it is not given or does not exist; names the key and the remedy.
+    """
+    if value in (None, "", "???"):
+        raise UsageError(f"{key}: not given; {remedy}")
+    path = Path(str(value)).expanduser()
+    if not path.exists():
+        raise UsageError(f"{key}={value}: no such file; {remedy}")
+    return path
+
+
+def choose_device(trainer: Mapping[str, Any]) -> torch.device:
+    """The device a stage without Lightning's trainer computes on."""
+    if trainer.get("accelerator") in ("gpu", "cuda"):
+        if not torch.cuda.is_available():
+            raise UsageError("trainer.accelerator=gpu: this machine has no CUDA device; use trainer=cpu")
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")

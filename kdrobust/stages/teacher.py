@@ -1,0 +1,25 @@
+"""Stage `teacher`: train the large model, robustly."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from kdrobust.modules import TeacherModule
+from kdrobust.stages.setup import check_method, new_classifier, open_run, prepare_data
+from kdrobust.stages.training import finish, fit, module_arguments, score
+
+
+def run(cfg: DictConfig, folder: Path) -> float | None:
+    """Train `cfg.teacher` by `cfg.method` on `cfg.data`; returns its robust validation accuracy."""
+    objective = check_method(cfg, needs_teacher=False)
+    started = time.monotonic()
+    with open_run(cfg, folder) as digest:
+        data = prepare_data(cfg)
+        model = new_classifier(cfg.teacher, data.spec, int(cfg.seed))
+        module = TeacherModule(model=model, objective=objective, **module_arguments(cfg, cfg.teacher, data))
+        trainer = fit(module, data, cfg, folder, digest)
+        result = finish(trainer, module, data, cfg, folder, digest, started=started)
+    return score(result)

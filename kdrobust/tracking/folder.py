@@ -1,0 +1,130 @@
+"""A run's folder: who holds it, how far it got, and that nothing finished is overwritten."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from kdrobust.errors import RunFolderError
+from kdrobust.tracking.atomic import write_json
+
+STATUS = "status.json"
+LOCK = "run.lock"
+
+
+def read_status(folder: Path) -> dict[str, Any]:
+    """What a folder's `status.json` says; empty where there is none or it cannot be read."""
+    try:
+        status = json.loads((folder / STATUS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run ended here with its result."""
+    return read_status(folder).get("status") == "completed"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _take_lock(folder: Path) -> None:
+    path = folder / LOCK
+    mine = {"pid": os.getpid(), "host": socket.gethostname()}
+    for _ in range(2):
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        except FileExistsError:
+            try:
+                owner = json.loads(path.read_text(encoding="utf-8"))
+                pid, host = int(owner["pid"]), str(owner["host"])
+            except (OSError, ValueError, KeyError, TypeError):
+                pid, host = -1, mine["host"]
+            if host != mine["host"] or (pid > 0 and pid != mine["pid"] and _alive(pid)):
+                raise RunFolderError(
+                    f"{folder}: process {pid} on {host} is working here; wait for it, choose another run.name, or "
+                    f"delete {path} if that process is gone"
+                ) from None
+            path.unlink(missing_ok=True)
+            continue
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(mine, file)
+        return
+    raise RunFolderError(f"{folder}: cannot take the lock {path}; another process took it first")
+
+
+@contextmanager
+def hold(folder: Path, *, config_hash: str) -> Iterator[Path]:
+    """Hold a run folder while a run works in it.
+
+    Writes `status.json` (`running`, then `completed` or `failed` with the reason) and removes the lock at the end.
+
+    Args:
+        folder: the run's folder; made if absent.
+        config_hash: an unfinished run found here must have the same one, then it is resumed.
+
+    Raises:
+        RunFolderError: the folder cannot be written, is held by a living process, holds a finished run, or an
+            unfinished one of another configuration.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(13, "Permission denied")
+        before = read_status(folder)
+        if before.get("status") == "completed":
+            raise RunFolderError(f"{folder}: holds a finished run; choose another run.folder or run.name, or delete it")
+        if before and before.get("config_hash") != config_hash:
+            raise RunFolderError(
+                f"{folder}: holds an unfinished run of another configuration; choose another run.folder, or delete it"
+            )
+        _take_lock(folder)
+    except OSError as error:
+        raise RunFolderError(f"{folder}: cannot be written ({error.strerror}); set run.root=FOLDER") from None
+    started = before.get("started") or _now()
+    status = {"status": "running", "config_hash": config_hash, "started": started}
+    try:
+        write_json(folder / STATUS, status)
+        yield folder
+    except BaseException as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        write_json(folder / STATUS, {**status, "status": "failed", "ended": _now(), "error": reason})
+        raise
+    else:
+        write_json(folder / STATUS, {**status, "status": "completed", "ended": _now()})
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def write_result(folder: Path, result: Mapping[str, Any]) -> None:
+    """Check a stage's result against its schema and write `result.json`.
+
+    Raises:
+        RunFolderError: the result does not fit the schema (a mistake in this package), or cannot be written.
+    """
+    import jsonschema
+
+    schema = json.loads((Path(__file__).parent / "schema" / "result.json").read_text(encoding="utf-8"))
+    try:
+        jsonschema.validate(result, schema)
+    except jsonschema.ValidationError as error:
+        raise RunFolderError(f"{folder}/result.json: {error.json_path}: {error.message}") from None
+    write_json(folder / "result.json", result)

@@ -1,0 +1,77 @@
+"""`metrics.csv`: one row an epoch, and a resumed run goes on with the rows it had."""
+
+from __future__ import annotations
+
+import csv
+import io
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+from kdrobust.tracking.atomic import write_text
+
+
+class MetricsCsv(Logger):
+    """Writes every metric of an epoch into one row of `<folder>/metrics.csv`.
+
+    Lightning's own CSV logger deletes the file when a run resumes; this one drops only the rows of epochs that will be
+    trained again.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__()
+        self.path = Path(folder) / "metrics.csv"
+        self._rows: list[dict[str, Any]] = []
+
+    @property
+    def name(self) -> str:
+        """Lightning's name of this logger."""
+        return "metrics"
+
+    @property
+    def version(self) -> str:
+        """There is one file a run folder."""
+        return ""
+
+    def resume(self, epoch: int) -> None:
+        """Take over the rows of the epochs before `epoch` from an earlier process."""
+        if not self.path.exists():
+            return
+        with self.path.open(newline="", encoding="utf-8") as file:
+            rows = [{key: value for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
+        self._rows = [row for row in rows if int(row["epoch"]) < epoch]
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the resolved config stands beside this file."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Merge the metrics into the row of their epoch."""
+        epoch = int(metrics.get("epoch", self._rows[-1]["epoch"] if self._rows else 0))
+        values = {key: value for key, value in metrics.items() if key != "epoch"}
+        if not self._rows or int(self._rows[-1]["epoch"]) != epoch:
+            self._rows.append({"epoch": epoch})
+        self._rows[-1].update({"step": step, **values})
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the file."""
+        columns = dict.fromkeys(key for row in self._rows for key in row)
+        order = ["epoch", "step", *sorted(key for key in columns if key not in ("epoch", "step"))]
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, fieldnames=order, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self._rows)
+        write_text(self.path, buffer.getvalue())
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write the file a last time."""
+        self.save()

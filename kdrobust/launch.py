@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kdrobust.config.build import first_line
 from kdrobust.config.check import summary
 from kdrobust.config.compose import load
+from kdrobust.config.dead import dead_additions
 from kdrobust.config.paths import conf_dir, register_search_path
 from kdrobust.config.resolvers import register
 from kdrobust.config.schema import missing_problems, schema_problems
@@ -133,23 +134,28 @@ def _hydra(stage: str, args: Any) -> Iterator[Hydra]:
     if extra is not None:
         anchor = SearchPathQuery(provider="main")
         search_path.prepend(provider="command-line", path=f"file://{extra}", anchor=anchor)
-    yield Hydra.create_main_hydra2(task_name=stage, config_search_path=search_path)
     GlobalHydra.instance().clear()
+    try:
+        yield Hydra.create_main_hydra2(task_name=stage, config_search_path=search_path)
+    finally:
+        GlobalHydra.instance().clear()
 
 
 def _launch(stage: str, args: Any) -> Any:
-    GlobalHydra.instance().clear()
     with _hydra(stage, args) as hydra:
         mode = RunMode.MULTIRUN if args.multirun else RunMode.RUN
         overrides = [*args.overrides, f"hydra.mode={mode.name}"]
         cfg = load(stage, overrides, loader=hydra.config_loader, multirun=args.multirun)
         HydraConfig.instance().set_config(cfg)
-        with _log_folder_errors(cfg):
+        problems = dead_additions(cfg, args.overrides)
+        if problems:
+            raise UsageError(summary(problems))
+        with _folder_errors(cfg):
             return _sweep(hydra, cfg, stage) if args.multirun else _run(hydra, cfg, stage)
 
 
 @contextlib.contextmanager
-def _log_folder_errors(cfg: DictConfig) -> Iterator[None]:
+def _folder_errors(cfg: DictConfig) -> Iterator[None]:
     """An output folder that cannot be made is the user's matter; every other OSError is not told as one."""
     try:
         yield

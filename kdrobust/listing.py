@@ -75,7 +75,7 @@ def stages(extra: Path | None = None) -> list[Option]:
     """The primary configs: kdrobust's in their order of use, then the user's."""
     order = ("pipeline", "teacher", "outputs", "distill", "evaluate")
     found = options("", extra)
-    return sorted(found, key=lambda stage: (order.index(stage.name) if stage.name in order else len(order)))
+    return sorted(found, key=lambda stage: order.index(stage.name) if stage.name in order else len(order))
 
 
 def config_dir_argument(arguments: Sequence[str]) -> Path | None:

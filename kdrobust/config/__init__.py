@@ -1,8 +1,9 @@
 """Configuration: where it lies, how it is composed, what is wrong with it, and how nodes become objects."""
 
 from kdrobust.config.build import instantiate, numbers, to_plain
-from kdrobust.config.check import check, dead_keys, ensure
+from kdrobust.config.check import check, ensure
 from kdrobust.config.compose import compose, compose_group
+from kdrobust.config.dead import dead_keys
 from kdrobust.config.numbers import as_number
 from kdrobust.config.paths import conf_dir, search_folders
 from kdrobust.config.resolvers import config_hash, register, run_folder

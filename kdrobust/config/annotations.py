@@ -18,7 +18,7 @@ _DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 _PLAIN = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
 
 
-def annotations(target: Any) -> dict[str, Any]:
+def parameter_types(target: Any) -> dict[str, Any]:
     """Parameter name to annotation, with forward references resolved where they can be."""
     function = target.__init__ if inspect.isclass(target) else target
     raw = dict(getattr(function, "__annotations__", {}))

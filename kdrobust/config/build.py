@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from kdrobust.config.annotations import annotations, takes_number
+from kdrobust.config.annotations import parameter_types, takes_number
 from kdrobust.config.numbers import as_number
 from kdrobust.config.targets import locate
 from kdrobust.errors import KdrobustError, UsageError
@@ -118,7 +118,7 @@ def _build(value: Any, key: str, trusted: Sequence[str]) -> Any:
         target = locate(value["_target_"], trusted)
     except UsageError as error:
         raise UsageError(f"{key}._target_: {error}" if key else str(error)) from error.__cause__
-    hints = annotations(target)
+    hints = parameter_types(target)
     arguments = {}
     for name, item in value.items():
         if name not in INSTRUCTIONS:

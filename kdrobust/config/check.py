@@ -10,9 +10,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 
-from kdrobust.config.annotations import annotations, describe, fits
+from kdrobust.config.annotations import describe, fits, parameter_types
 from kdrobust.config.build import INSTRUCTIONS, first_line, trusted_modules
-from kdrobust.config.schema import METHOD_ATTACK_KEYS, METHOD_KEYS, schema_problems, shown
+from kdrobust.config.schema import schema_problems, shown
 from kdrobust.config.suggest import available, did_you_mean
 from kdrobust.config.targets import locate, signature
 from kdrobust.errors import UsageError
@@ -67,7 +67,9 @@ def _value_problems(cfg: DictConfig) -> list[str]:
 
 def _reason(error: OmegaConfBaseException) -> str:
     line = first_line(error)
-    return re.sub(r"^(\w+) raised while resolving interpolation: ", "", line).removesuffix(" while resolving interpolation")
+    return re.sub(r"^(\w+) raised while resolving interpolation: ", "", line).removesuffix(
+        " while resolving interpolation"
+    )
 
 
 def _source(parent: Any, name: Any, key: str) -> str:
@@ -97,7 +99,7 @@ def _target_problems(node: DictConfig, key: str, trusted: Sequence[str]) -> list
     takes = signature(target)
     if takes is None:
         return []
-    hints = annotations(target)
+    hints = parameter_types(target)
     parameters = takes.parameters
     named = {name: parameter for name, parameter in parameters.items() if parameter.kind in _NAMED}
     open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -209,48 +211,3 @@ def ensure(cfg: DictConfig, extra_problems: Sequence[str] = ()) -> None:
     problems = _distinct([*check(cfg), *extra_problems])
     if problems:
         raise UsageError(summary(problems))
-
-
-def _references(root: DictConfig) -> set[str]:
-    """Absolute keys that some interpolation of a config names, relative ones (`${...alpha}`) resolved."""
-    named: set[str] = set()
-    for key, _, _, child in walk(root):
-        if child is None or not child._is_interpolation():
-            continue
-        text = str(child._value())
-        for match in re.finditer(r"\$\{(?:oc\.select:)?(\.*)([A-Za-z_][\w.]*)(?=[},])", text):
-            dots, path = len(match[1]), match[2]
-            if dots:
-                above = key.split(".")[: -dots]
-                path = ".".join([*above, path])
-            pieces = path.split(".")
-            named.update(".".join(pieces[: count + 1]) for count in range(len(pieces)))
-    return named
-
-
-def dead_keys(node: DictConfig, key: str = "method") -> list[str]:
-    """Keys of a method that nothing reads, such as a misspelt one that `+method.temprature=4` has forced in.
-
-    A key is alive if stages read it by name (`terms`, `attack`, `temperature` ...) or an interpolation anywhere in the
-    config names it.
-
-    Args:
-        node: the method's node, inside its root config.
-        key: where it stands.
-
-    Returns:
-        One line a dead key.
-    """
-    alive = _references(node._get_root())
-    problems = []
-    known = [*METHOD_KEYS, *(str(name) for name in node if f"{key}.{name}" in alive)]
-    for name in node:
-        if str(name) not in known:
-            close = did_you_mean(str(name), known, prefix=f"{key}.")
-            problems.append(f"{key}.{name}: nothing reads it{close or f'; remove it with ~{key}.{name}'}")
-    attack = node.get("attack") if not OmegaConf.is_missing(node, "attack") else None
-    for name in attack if isinstance(attack, DictConfig) else ():
-        full = f"{key}.attack.{name}"
-        if name not in METHOD_ATTACK_KEYS and full not in alive:
-            problems.append(f"{full}: nothing reads it{did_you_mean(str(name), METHOD_ATTACK_KEYS, prefix=f'{key}.attack.')}")
-    return problems

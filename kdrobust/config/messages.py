@@ -31,6 +31,7 @@ def composition_problems(
         loader: Hydra's config loader, for the options of groups.
         config_name: the primary config.
     """
+    attempt = _remembering(attempt)
     problems: list[str] = []
     remaining = list(overrides)
     current: Exception | None = error
@@ -43,6 +44,24 @@ def composition_problems(
         remaining.remove(culprit)
         current = _failure(remaining, attempt)
     return problems
+
+
+def _remembering(attempt: Attempt) -> Attempt:
+    answers: dict[tuple[str, ...], DictConfig | Exception] = {}
+
+    def remembered(overrides: Sequence[str]) -> DictConfig:
+        key = tuple(overrides)
+        if key not in answers:
+            try:
+                answers[key] = attempt(overrides)
+            except Exception as error:
+                answers[key] = error
+        answer = answers[key]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return remembered
 
 
 def _failure(overrides: Sequence[str], attempt: Attempt) -> Exception | None:
@@ -65,6 +84,11 @@ def _root(error: BaseException) -> BaseException:
 
 def _culprit(error: Exception, overrides: Sequence[str], attempt: Attempt) -> str | None:
     """The override without which this error is gone; None if the config files themselves are at fault."""
+    text = str(_root(error))
+    named = [override for override in overrides if f"'{_key_of(override)}'" in text or f"'{override}'" in text]
+    named += [line for line in overrides if line == getattr(error, "override", None)]
+    if len(set(named)) == 1 and "In '" not in text:
+        return named[0]
     for override in overrides:
         others = list(overrides)
         others.remove(override)
@@ -78,7 +102,7 @@ def _without_values(overrides: Sequence[str], attempt: Attempt) -> DictConfig | 
     for kept in ([line for line in overrides if _is_choice(line)], []):
         try:
             return attempt(kept)
-        except Exception:  # noqa: S112, PERF203 - a wrong choice: the next list has none
+        except Exception:
             continue
     return None
 
@@ -105,9 +129,7 @@ def _choices(base: DictConfig | None) -> list[str]:
     return [] if base is None else [str(key) for key in base.hydra.runtime.choices if not str(key).startswith("hydra")]
 
 
-def _line(
-    error: Exception, culprit: str | None, base: DictConfig | None, loader: Any, config_name: str | None
-) -> str:
+def _line(error: Exception, culprit: str | None, base: DictConfig | None, loader: Any, config_name: str | None) -> str:
     from hydra.errors import MissingConfigException, OverrideParseException, SearchPathException
 
     problem = _yaml_problem(error)

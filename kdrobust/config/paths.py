@@ -26,7 +26,7 @@ class ConfigFolder:
 
 
 def conf_dir() -> Path:
-    """kdrobust's own configs: inside the package when installed from a wheel, else beside it in the repository."""
+    """The configs of kdrobust itself: inside the package in a wheel, beside it in the repository."""
     package = Path(__file__).resolve().parents[1]
     packaged = package / "conf"
     return packaged if packaged.is_dir() else package.parent / "conf"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -63,6 +65,13 @@ def _settle(value: Any, folder: str) -> Any:
     return value
 
 
+def _resolved(cfg: DictConfig, key: str) -> Any:
+    value = "???" if OmegaConf.is_missing(cfg, key) else cfg[key]
+    if OmegaConf.is_config(value):
+        return OmegaConf.to_container(value, resolve=True, throw_on_missing=False)
+    return value
+
+
 def config_hash(cfg: DictConfig) -> str:
     """SHA-256 of what a config says: canonical JSON of the resolved values, in hex.
 
@@ -72,14 +81,14 @@ def config_hash(cfg: DictConfig) -> str:
     Args:
         cfg: the root of a composed config.
     """
-    own = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    # Hydra's node stays while values are resolved: ${choice:...} reads it
+    own = copy.deepcopy(cfg)
     OmegaConf.set_readonly(own, False)
     folder = OmegaConf.select(own, "run.folder")
     if folder is None and "run" in own:
         folder = _RUN_FOLDER
         OmegaConf.update(own, "run.folder", folder, force_add=True)
-    plain = cast(dict[str, Any], OmegaConf.to_container(own, resolve=True, throw_on_missing=False))
-    plain.pop("run", None)
+    plain = {str(key): _resolved(own, str(key)) for key in own if key not in ("hydra", "run")}
     canonical = json.dumps(_settle(plain, str(folder)), sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -130,7 +139,7 @@ def _run_folder_resolver(*, _root_: DictConfig) -> str:
 
 def register() -> None:
     """Make the resolvers known to OmegaConf; may be called any number of times."""
-    resolvers = {
+    resolvers: dict[str, Callable[..., Any]] = {
         "mul": _mul,
         "div": _div,
         "add": _add,

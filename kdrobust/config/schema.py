@@ -139,5 +139,6 @@ def schema_problems(cfg: DictConfig) -> list[str]:
 
 def missing_problems(cfg: DictConfig) -> list[str]:
     """Values that must be given and are not (`???`), one line each; Hydra's own node does not count."""
-    keys = sorted(key for key in OmegaConf.missing_keys(OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"])))
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    keys = sorted(OmegaConf.missing_keys(own))
     return [f"{key}: not given; set {key}=..." for key in keys]

@@ -102,7 +102,9 @@ def locate(path: str, trusted: Sequence[str] = ()) -> Any:
                 close = did_you_mean(piece, names, prefix=f"{above}.")
                 raise UsageError(f"{above} has no {piece!r}{close}") from None
         home = _home(found)
-        on_the_way = isinstance(found, ModuleType) and home == here and any(name.startswith(here + ".") for name in allowed)
+        on_the_way = (
+            isinstance(found, ModuleType) and home == here and any(name.startswith(here + ".") for name in allowed)
+        )
         if home is not None and not on_the_way and (not _below(home, [*allowed, *_HOMES]) or _below(home, REFUSED)):
             raise UsageError(f"{path} is not allowed: it leads to {home}, outside {', '.join(ALLOWED)}")
     if not callable(found):

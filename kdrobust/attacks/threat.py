@@ -1,0 +1,139 @@
+"""Threat models: what an attacker may change. A norm, a radius, and the box that pixels live in."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdrobust import randomness
+from kdrobust.config.numbers import as_number
+from kdrobust.errors import UsageError
+
+NORMS = ("linf", "l2")
+STARTS = ("none", "uniform", "uniform_unclipped", "normal")
+#: Standard deviation of the start `normal`, whatever ε: TRADES and the distillation methods after it.
+NORMAL_SCALE = 0.001
+
+
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """[B] as [B, 1, 1, ...] to be broadcast against `like`."""
+    return values.view(-1, *([1] * (like.dim() - 1)))
+
+
+def l2_norm(values: Tensor) -> Tensor:
+    """Euclidean norm of each sample, [B, 1, 1, ...]."""
+    return per_sample(values.flatten(1).norm(dim=1), values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threat:
+    r"""The set $\{x' : \|x' - x\| \le \varepsilon,\; x' \in [lo, hi]\}$ and how to move in it.
+
+    Attributes:
+        norm: `linf` or `l2`.
+        eps: radius ε >= 0 in the pixels' unit, a number or a fraction such as `"8/255"`.
+        bounds: the box (lo, hi) of valid pixels.
+
+    Raises:
+        UsageError: an unknown norm, a radius that is negative, no number, or (ℓ∞) larger than the box; empty bounds.
+    """
+
+    norm: str
+    eps: float | str
+    bounds: Sequence[float] = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise UsageError(f"threat.norm={self.norm}: no such norm; there are {', '.join(NORMS)}")
+        try:
+            radius = as_number(self.eps, "threat.eps")
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        if radius < 0:
+            raise UsageError(f"threat.eps={self.eps}: a radius is not negative; use 8/255, 0.1 ... or 0 for no attack")
+        low, high = (float(bound) for bound in self.bounds)
+        if not low < high:
+            raise UsageError(f"threat.bounds={list(self.bounds)}: the lower bound must lie below the upper one")
+        if self.norm == "linf" and radius > high - low:
+            raise UsageError(f"threat.eps={self.eps}: larger than the pixels' range; did you mean {self.eps}/255?")
+        object.__setattr__(self, "eps", radius)
+        object.__setattr__(self, "bounds", (low, high))
+
+    @property
+    def radius(self) -> float:
+        """ε as a number."""
+        return float(self.eps)
+
+    def project(self, adversarial: Tensor, inputs: Tensor, radius: float | Tensor) -> Tensor:
+        """The nearest point of the ball around `inputs`, then of the box. For ℓ2 this order matters.
+
+        Args:
+            adversarial: [B, ...].
+            inputs: clean x, [B, ...].
+            radius: ε, or one a sample as [B, 1, 1, ...].
+        """
+        delta = adversarial - inputs
+        if self.norm == "linf":
+            delta = delta.clamp(-radius, radius)
+        else:
+            delta = delta * (radius / l2_norm(delta).clamp(min=1e-12)).clamp(max=1.0)
+        return self.clip(inputs + delta)
+
+    def clip(self, values: Tensor) -> Tensor:
+        """Into the box."""
+        return values.clamp(*self.bounds)
+
+    def step(self, gradient: Tensor, size: float | Tensor) -> Tensor:
+        r"""The steepest ascent of length `size`: $\mathrm{sign}(g)$ for ℓ∞ (0 stays 0), $g / \|g\|_2$ for ℓ2."""
+        if self.norm == "linf":
+            return size * gradient.sign()
+        return size * gradient / l2_norm(gradient).clamp(min=1e-12)
+
+    def random_start(self, inputs: Tensor, kind: str, keys: Tensor, *, seed: int, scale: float = 1.0) -> Tensor:
+        r"""Where the climb begins.
+
+        `none` is x; `uniform` is uniform in the ball (ℓ2: direction uniform, radius $\varepsilon U^{1/d}$), clipped to
+        the box; `uniform_unclipped` is the same before clipping (ARD); `normal` is x + 0.001·N(0, 1), unclipped
+        (TRADES, RSLAD, AdaAD).
+
+        Args:
+            inputs: x, [B, ...].
+            kind: see above.
+            keys: [B] integers; a sample's noise depends on its key and the seed alone.
+            seed: address of the draw.
+            scale: factor on ε.
+        """
+        if kind == "none":
+            return inputs.clone()
+        shape, dtype = inputs.shape[1:], inputs.dtype
+        if kind == "normal":
+            return inputs + NORMAL_SCALE * randomness.normal(keys, shape, seed=seed, dtype=dtype)
+        radius = self.radius * scale
+        if self.norm == "linf":
+            noise = radius * (2.0 * randomness.uniform(keys, shape, seed=seed, dtype=dtype) - 1.0)
+        else:
+            direction = randomness.normal(keys, shape, seed=seed, dtype=dtype)
+            share = randomness.uniform(keys, (1,), seed=randomness.address(seed, "radius share"), dtype=dtype)
+            length = radius * share.squeeze(1) ** (1.0 / math.prod(shape))
+            noise = direction / l2_norm(direction).clamp(min=1e-12) * per_sample(length, inputs)
+        start = inputs + noise
+        return start if kind == "uniform_unclipped" else self.clip(start)
+
+    def distance(self, adversarial: Tensor, inputs: Tensor) -> Tensor:
+        """How far each sample was moved, [B], in this threat's norm."""
+        delta = (adversarial - inputs).flatten(1)
+        return delta.abs().amax(dim=1) if self.norm == "linf" else delta.norm(dim=1)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values, for result files."""
+        return {"norm": self.norm, "eps": self.radius, "bounds": list(self.bounds)}
+
+
+def default_keys(inputs: Tensor) -> Tensor:
+    """Keys of a batch whose samples have no address of their own: their place in it."""
+    return torch.arange(len(inputs), device=inputs.device)

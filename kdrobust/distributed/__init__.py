@@ -1,0 +1,14 @@
+"""Several processes: the launcher that starts them from the job's own config, and the samplers that feed them."""
+
+from kdrobust.distributed.sampler import ShuffledBatches, UnpaddedDistributedSampler, position
+from kdrobust.distributed.strategy import ConfigDDPStrategy, SameConfig, finish_ranks, start_ranks
+
+__all__ = [
+    "ConfigDDPStrategy",
+    "SameConfig",
+    "ShuffledBatches",
+    "UnpaddedDistributedSampler",
+    "finish_ranks",
+    "position",
+    "start_ranks",
+]

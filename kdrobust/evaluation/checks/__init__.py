@@ -1,0 +1,20 @@
+"""Trust checks: what must hold before a robust accuracy may be believed."""
+
+from kdrobust.evaluation.checks import contract, determinism, gradients, strength
+from kdrobust.evaluation.checks.probe import REGISTRY, CheckSettings, Finding, Probe, TrustCheck, tolerance, trust_check
+from kdrobust.evaluation.checks.run import run_checks
+
+__all__ = [
+    "REGISTRY",
+    "CheckSettings",
+    "Finding",
+    "Probe",
+    "TrustCheck",
+    "contract",
+    "determinism",
+    "gradients",
+    "run_checks",
+    "strength",
+    "tolerance",
+    "trust_check",
+]

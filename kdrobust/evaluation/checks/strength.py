@@ -1,0 +1,150 @@
+"""S1, S3, S5, S9: the attacks are as strong as attacks must be."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from kdrobust.attacks import GradientAttack, Threat
+from kdrobust.evaluation.checks.probe import Finding, Probe, points, tolerance, trust_check
+from kdrobust.evaluation.intervals import wilson
+from kdrobust.evaluation.predict import predict
+
+#: Share of survivors whose goal fell during the attack that is still no alarm (S9).
+DESCENT_LIMIT = 0.05
+
+
+@trust_check(
+    "S1",
+    "iterative not weaker than one-step",
+    "Samples broken by a one-step attack but not by an iterative one. Fails above max(0.2 points, two standard errors "
+    "of the paired difference).",
+)
+def iterative_beats_one_step(probe: Probe) -> Finding:
+    """S1: more steps must not make an attack weaker."""
+    attacks = probe.gradient_attacks()
+    pairs = [(one, many) for one in attacks for many in attacks if attacks[one].steps == 1 and attacks[many].steps != 1]
+    if not pairs:
+        return Finding(verdict="skipped", detail="needs a one-step and an iterative attack")
+    n = len(probe.evaluation)
+    measured: dict[str, dict[str, int]] = {}
+    failed, warned = [], []
+    for one, many in pairs:
+        by_one, by_many = ~attacks[one].correct, ~attacks[many].correct
+        only_one, only_many = int((by_one & ~by_many).sum()), int((by_many & ~by_one).sum())
+        measured[f"{one} and {many}"] = {f"only {one}": only_one, f"only {many}": only_many}
+        if only_one > n * tolerance(only_one, only_many, n):
+            failed.append(f"{one} broke {only_one} of {n} samples that {many} did not ({points(only_one / n)})")
+        elif only_one > only_many:
+            warned.append(f"{one} broke {only_one} samples that {many} did not, and {many} only {only_many} others")
+    return _verdict(failed, warned, "iterative attacks broke what one-step attacks broke", measured)
+
+
+def _verdict(failed: list[str], warned: list[str], well: str, measured: dict[str, Any]) -> Finding:
+    if failed:
+        return Finding(verdict="fail", detail="; ".join(failed), measured=measured)
+    if warned:
+        return Finding(verdict="warn", detail="; ".join(warned), measured=measured)
+    return Finding(verdict="pass", detail=well, measured=measured)
+
+
+@trust_check(
+    "S3",
+    "unbounded attack breaks everything",
+    "Accuracy under PGD with an ε that reaches any image (1 for ℓ∞, the box's diameter √d for ℓ2). Fails where it is "
+    "above chance (the largest class among the samples) by more than two standard errors.",
+)
+def unbounded(probe: Probe) -> Finding:
+    """S3: with every image in reach, no accuracy can remain; what remains is gradient masking."""
+    rows = probe.pick()
+    n = len(rows)
+    if n == 0:
+        return Finding(verdict="skipped", detail="no samples")
+    inputs, labels, keys = probe.batch(rows)
+    eps = math.sqrt(inputs[0].numel()) if probe.norm == "l2" else 1.0
+    steps = probe.settings.unbounded_steps
+    attack = GradientAttack(
+        threat=Threat(norm=probe.norm, eps=eps),
+        goal="cross_entropy",
+        steps=steps,
+        step_size=2.5 * eps / steps,
+        start="uniform",
+    )
+    right = predict(probe.model, inputs).argmax(dim=1) == labels
+    survivors = 0
+    if bool(right.any()):
+        result = attack.run(probe.model, inputs[right], labels[right], keys=keys[right], seed=probe.seed("unbounded"))
+        survivors = int((~result.fooled).sum())
+    share = survivors / n
+    classes = predict(probe.model, inputs[:1]).shape[1]
+    chance = max(1.0 / classes, int(torch.bincount(labels).max()) / n)
+    limit = chance + 2.0 * math.sqrt(chance * (1.0 - chance) / n)
+    measured = {"eps": eps, "steps": steps, "samples": n, "survivors": survivors, "accuracy": share, "limit": limit}
+    detail = f"accuracy {points(share)} under ε = {eps:.3g} ({n} samples, {steps} steps)"
+    if share > limit:
+        return Finding(verdict="fail", detail=f"{detail}: gradients are masked", measured=measured)
+    return Finding(verdict="pass", detail=detail, measured=measured)
+
+
+@trust_check(
+    "S5",
+    "random noise far weaker than gradients",
+    "Survivors of every gradient attack that the worst of n uniform draws from the ε-ball breaks. Fails above "
+    "max(0.2 points, two standard errors).",
+)
+def random_noise(probe: Probe) -> Finding:
+    """S5: whoever withstands gradients must withstand blind noise."""
+    attacks = probe.gradient_attacks()
+    if not attacks:
+        return Finding(verdict="skipped", detail="needs a gradient attack")
+    standing = probe.evaluation.clean.copy()
+    for outcome in attacks.values():
+        standing &= outcome.correct
+    rows = probe.pick(standing)
+    n = len(rows)
+    if n == 0:
+        return Finding(verdict="skipped", detail="nobody survived the gradient attacks")
+    inputs, labels, keys = probe.batch(rows)
+    draws = probe.settings.noise_draws
+    for draw in range(draws):
+        if not len(labels):
+            break
+        noisy = probe.noisy(inputs, keys, seed=probe.seed("noise", draw))
+        right = predict(probe.model, noisy).argmax(dim=1) == labels
+        inputs, labels, keys = inputs[right], labels[right], keys[right]
+    broken = n - len(labels)
+    measured = {"survivors": n, "draws": draws, "broken": broken}
+    detail = f"{broken} of {n} survivors of gradients broken by the worst of {draws} draws"
+    if broken > n * tolerance(broken, 0, n):
+        return Finding(verdict="fail", detail=detail, measured=measured)
+    return Finding(verdict="warn" if broken else "pass", detail=detail, measured=measured)
+
+
+@trust_check(
+    "S9",
+    "the goal ascends",
+    "Survivors of an iterative attack whose goal ended below where it began. Warns at the first, fails where their "
+    "share is above 5 % beyond doubt (lower end of the 95 % Wilson interval).",
+)
+def goal_ascends(probe: Probe) -> Finding:
+    """S9: an attack that climbs must arrive higher than it began."""
+    measured: dict[str, dict[str, int]] = {}
+    failed, warned = [], []
+    for name, outcome in probe.gradient_attacks().items():
+        survivors = outcome.correct & np.isfinite(outcome.goal_start) & np.isfinite(outcome.goal_end)
+        n = int(survivors.sum())
+        if outcome.steps == 1 or n == 0:
+            continue
+        start, end = outcome.goal_start[survivors], outcome.goal_end[survivors]
+        descended = int((end < start - 1e-6 * np.maximum(1.0, np.abs(start))).sum())
+        measured[name] = {"survivors": n, "descended": descended}
+        if wilson(descended, n)[0] > DESCENT_LIMIT:
+            failed.append(f"{name}: the goal fell on {descended} of {n} survivors ({points(descended / n)})")
+        elif descended:
+            warned.append(f"{name}: the goal fell on {descended} of {n} survivors")
+    if not measured:
+        return Finding(verdict="skipped", detail="no survivors of an iterative attack")
+    return _verdict(failed, warned, "every survivor's goal rose", measured)

@@ -1,0 +1,49 @@
+"""Looking at a model without touching it: predictions, modes, buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+def to_unit(inputs: Tensor, device: torch.device | str) -> Tensor:
+    """Inputs as float32 in [0, 1] on the device; uint8 counts as 0 .. 255."""
+    inputs = inputs.to(device)
+    return inputs.float().div_(255.0) if inputs.dtype == torch.uint8 else inputs.float()
+
+
+@torch.no_grad()
+def predict(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Logits [B, K] in float32, without a graph."""
+    logits: Tensor = model(inputs)
+    return logits.float()
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model in eval mode, and each of its modules back in its own mode afterwards, whatever happens."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of a model's buffers, batch-norm statistics among them."""
+    return {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+
+
+def what_changed(model: nn.Module, before: dict[str, Tensor]) -> tuple[str, ...]:
+    """What evaluating in eval mode left behind, in words: modules that train, buffers that differ from `before`."""
+    training = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
+    after = dict(model.named_buffers())
+    buffers = [name for name, buffer in before.items() if not torch.equal(buffer, after[name])]
+    found = [f"{name} is in training mode" for name in training[:3]]
+    found += [f"buffer {name} changed" for name in buffers[:3]]
+    return tuple(found)

@@ -1,0 +1,92 @@
+"""Files that are either whole or not there: a killed run never leaves half a JSON behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kdrobust.errors import RunFolderError
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Put `data` at `path` in one step; missing folders are made.
+
+    The bytes go to a temporary file in the same folder, reach the disk (`fsync`), and take the place of `path` by
+    `os.replace`, which is atomic on POSIX and on Windows. Readers see the old file or the new one, never a part.
+
+    Args:
+        path: where the file is to be.
+        data: its content.
+
+    Raises:
+        RunFolderError: the folder cannot be made or written, or the disk is full.
+    """
+    path = Path(path)
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files only the owner can read; results are ordinary files
+        os.chmod(temporary, _mode(path))
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be written ({error.strerror or error}); set run.root=FOLDER") from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode & 0o777
+    except OSError:
+        return 0o666 & ~_UMASK
+
+
+def _read_umask() -> int:
+    # there is no way to ask for it but to set it; done once at import, before threads are about
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _read_umask()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Put `text` at `path` as UTF-8 in one step, see `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: str | Path, data: Any) -> None:
+    """Put `data` at `path` as indented JSON in one step, see `write_bytes`.
+
+    NaN and the infinities, which JSON does not know, become null: a run that took hours must not lose its result to
+    one figure that could not be computed.
+
+    Raises:
+        TypeError: `data` holds something that is no JSON value.
+    """
+    write_text(path, json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, Mapping):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return data

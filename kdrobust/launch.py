@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import os
 import sys
@@ -17,20 +16,20 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus, run_job
+from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.build import first_line
-from kdrobust.config.check import summary
+from kdrobust.config.check import summary, value_problems
 from kdrobust.config.compose import load
 from kdrobust.config.dead import dead_additions
 from kdrobust.config.paths import conf_dir, register_search_path
 from kdrobust.config.resolvers import register
-from kdrobust.config.schema import missing_problems, schema_problems
+from kdrobust.config.schema import schema_problems
 from kdrobust.errors import KdrobustError, RunFolderError, UsageError
+from kdrobust.multirun import sweep
 
 # at import, so that a launcher's worker process, which imports this module to find `run_job_task`, has them too
 register()
@@ -151,7 +150,7 @@ def _launch(stage: str, args: Any) -> Any:
         if problems:
             raise UsageError(summary(problems))
         with _folder_errors(cfg):
-            return _sweep(hydra, cfg, stage) if args.multirun else _run(hydra, cfg, stage)
+            return sweep(hydra, cfg, stage, run_job_task) if args.multirun else _run(hydra, cfg, stage)
 
 
 @contextlib.contextmanager
@@ -169,7 +168,7 @@ def _folder_errors(cfg: DictConfig) -> Iterator[None]:
 
 def _run(hydra: Hydra, cfg: DictConfig, stage: str) -> Any:
     # before the run folder is made: what needs no component is refused without leaving a trace
-    problems = [*schema_problems(cfg), *missing_problems(cfg)]
+    problems = [*schema_problems(cfg), *value_problems(cfg)]
     if problems:
         raise UsageError(summary(problems))
     _settle_run_folder(cfg)
@@ -192,81 +191,3 @@ def _settle_run_folder(cfg: DictConfig) -> None:
         raise UsageError(f"{error.full_key or 'hydra.run.dir'}: {first_line(error)}") from error
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}: is a file, not a folder; choose another run.folder or run.root")
-
-
-def _sweep(hydra: Hydra, cfg: DictConfig, stage: str) -> None:
-    callbacks = Callbacks(cfg)
-    callbacks.on_multirun_start(config=cfg, config_name=stage)
-    context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
-    try:
-        sweeper: Any = Plugins.instance().instantiate_sweeper(
-            config=cfg, hydra_context=context, task_function=run_job_task
-        )
-    except (ImportError, RuntimeError) as error:
-        raise UsageError(f"hydra/sweeper, hydra/launcher: {first_line(error)}") from error
-    jobs: list[JobReturn] = []
-    _collect(sweeper, jobs)
-    try:
-        sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
-    except Exception as error:
-        if not any(job.status is JobStatus.FAILED for job in jobs):
-            raise _told(error, stage) from error
-    else:
-        callbacks.on_multirun_end(config=cfg, config_name=stage)
-    _tell_failures(jobs)
-
-
-def _told(error: Exception, stage: str) -> Exception:
-    from hydra.errors import HydraException
-
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return UsageError(f"{stage}: {first_line(error.__cause__ or error)}")
-    return error
-
-
-def _collect(sweeper: Any, jobs: list[JobReturn]) -> None:
-    """Keep what every job returned, and let Hydra's basic sweeper go on after a failed one."""
-    launcher = sweeper.launcher
-    launch = launcher.launch
-    goes_on = type(sweeper).__name__ == "BasicSweeper"
-
-    def collecting(job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        results: Sequence[JobReturn] = launch(job_overrides, initial_job_idx=initial_job_idx)
-        jobs.extend(results)
-        return [_as_completed(result) for result in results] if goes_on else results
-
-    launcher.launch = collecting
-
-
-def _as_completed(job: JobReturn) -> JobReturn:
-    if job.status is not JobStatus.FAILED:
-        return job
-    quiet = copy.copy(job)
-    quiet.status, quiet._return_value = JobStatus.COMPLETED, None
-    return quiet
-
-
-def _tell_failures(jobs: Sequence[JobReturn]) -> None:
-    failed = [(number, job) for number, job in enumerate(jobs) if job.status is JobStatus.FAILED]
-    if not failed:
-        return
-    errors = [job._return_value for _, job in failed]
-    lines = [f"{len(failed)} of {len(jobs)} jobs failed:"]
-    for (number, job), error in zip(failed, errors, strict=True):
-        told = str(error) if isinstance(error, KdrobustError) else f"{type(error).__name__}: {first_line(error)}"
-        lines.append(f"  {number} ({' '.join(job.overrides or [])}): {told}".replace("\n", "\n    "))
-    codes = {error.exit_code if isinstance(error, KdrobustError) else 1 for error in errors}
-    raise SweepError("\n".join(lines), codes.pop() if len(codes) == 1 else 1)
-
-
-class SweepError(KdrobustError):
-    """Some jobs of a sweep failed; the others have run.
-
-    Args:
-        message: a count and one line each.
-        exit_code: the failed jobs' own where it is one and the same, else 1.
-    """
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code

@@ -44,8 +44,8 @@ def walk(node: Any, key: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
             yield from walk(child, full)
 
 
-def _value_problems(cfg: DictConfig) -> list[str]:
-    """Missing values and interpolations that lead nowhere."""
+def value_problems(cfg: DictConfig) -> list[str]:
+    """Missing values (`???`) and interpolations that lead nowhere, one line each; Hydra's own node does not count."""
     problems = []
     for key, parent, name, child in walk(cfg):
         if child is None or key.split(".")[0] == "hydra":
@@ -162,7 +162,7 @@ def check(cfg: DictConfig) -> list[str]:
     Returns:
         Lines that begin with the full dotted key.
     """
-    problems = [*schema_problems(cfg), *_value_problems(cfg)]
+    problems = [*schema_problems(cfg), *value_problems(cfg)]
     trusted = trusted_modules(cfg)
     nodes = [("", cfg), *((key, child) for key, _, _, child in walk(cfg))]
     for key, node in nodes:

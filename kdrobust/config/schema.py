@@ -135,10 +135,3 @@ def schema_problems(cfg: DictConfig) -> list[str]:
         if not rule.accepts(plain):
             problems.append(f"{key}: expected {rule.expected}, got {shown(plain)}")
     return problems
-
-
-def missing_problems(cfg: DictConfig) -> list[str]:
-    """Values that must be given and are not (`???`), one line each; Hydra's own node does not count."""
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
-    keys = sorted(OmegaConf.missing_keys(own))
-    return [f"{key}: not given; set {key}=..." for key in keys]

@@ -24,7 +24,14 @@ ALLOWED = (
     "torchmetrics",
 )
 #: Within these, what runs, writes or unpickles rather than builds a component.
-REFUSED = ("kdrobust.cli", "kdrobust.launch", "kdrobust.config", "kdrobust.stages", "kdrobust.doctor")
+REFUSED = (
+    "kdrobust.cli",
+    "kdrobust.launch",
+    "kdrobust.multirun",
+    "kdrobust.config",
+    "kdrobust.stages",
+    "kdrobust.doctor",
+)
 # where allowed packages keep what they hand on under their own names
 _HOMES = ("lightning_fabric", "torch._C", "torch._jit_internal")
 _EXTRAS = {"timm": "timm", "wandb": "wandb", "tensorboard": "tensorboard"}
@@ -64,6 +71,12 @@ def _home(value: Any) -> str | None:
     return home if isinstance(home, str) else None
 
 
+def _own(parent: Any, name: str, root: str) -> bool:
+    """Whether a public name was made in the package it is found in, not imported there."""
+    home = None if name.startswith("_") else _home(getattr(parent, name, None))
+    return home is not None and home.split(".")[0] == root
+
+
 def _import(path: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
@@ -98,7 +111,7 @@ def locate(path: str, trusted: Sequence[str] = ()) -> Any:
             try:
                 found = getattr(found, piece)
             except AttributeError:
-                names = [name for name in dir(found) if not name.startswith("_")]
+                names = [name for name in dir(found) if _own(found, name, pieces[0])]
                 close = did_you_mean(piece, names, prefix=f"{above}.")
                 raise UsageError(f"{above} has no {piece!r}{close}") from None
         home = _home(found)

@@ -22,6 +22,42 @@ def predict(model: nn.Module, inputs: Tensor) -> Tensor:
     return logits.float()
 
 
+class Connected(nn.Module):
+    """A model whose outputs do not depend on its inputs as far as autograd can see, with a gradient of zero instead.
+
+    Args:
+        model: the model; every output stays what it is.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits [B, K]."""
+        logits: Tensor = self.model(inputs)
+        return logits + 0.0 * inputs.flatten(1).sum(dim=1, keepdim=True)
+
+
+def connected(model: nn.Module, inputs: Tensor) -> nn.Module:
+    """The model itself, or `Connected` where its graph does not reach the inputs, so that attacks can run on it at all.
+
+    Such a model defends itself by hiding its gradients; the trust checks say so.
+
+    Args:
+        model: in eval mode.
+        inputs: a few inputs in [0, 1].
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        x = inputs[:2].clone().requires_grad_(True)
+        logits = model(x)
+        if logits.requires_grad:
+            (gradient,) = torch.autograd.grad(logits.sum(), x, allow_unused=True)
+            if gradient is not None:
+                return model
+    return Connected(model)
+
+
 @contextmanager
 def eval_mode(model: nn.Module) -> Iterator[None]:
     """Put a model in eval mode, and each of its modules back in its own mode afterwards, whatever happens."""

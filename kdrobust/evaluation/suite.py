@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from kdrobust.errors import AttackError
 from kdrobust.evaluation.checks import CheckSettings, run_checks
 from kdrobust.evaluation.outcome import AttackOutcome, Evaluation
-from kdrobust.evaluation.predict import eval_mode, predict, snapshot, to_unit, what_changed
+from kdrobust.evaluation.predict import connected, eval_mode, predict, snapshot, to_unit, what_changed
 from kdrobust.randomness import address
 
 #: Called with (what is being done, samples done, samples to do).
@@ -79,31 +80,21 @@ def evaluate(
     """
     _check_arguments(inputs, labels, indices, attacks, batch_size)
     order = torch.argsort(indices.cpu(), stable=True)
-    inputs, labels, indices = inputs[order], labels[order], indices[order]
+    samples = _Samples(inputs=inputs[order], labels=labels[order], indices=indices[order], device=device)
+    tell = progress or _silent
     model.to(device)
     before = snapshot(model)
     with eval_mode(model):
-        clean = _clean_verdicts(model, inputs, labels, device=device, batch_size=batch_size, progress=progress)
-        outcomes = {
-            name: _attack_all(
-                name,
-                attack,
-                model,
-                inputs=inputs,
-                labels=labels,
-                indices=indices,
-                clean=clean,
-                batch_size=batch_size,
-                seed=address(seed, f"evaluation/{name}"),
-                device=device,
-                progress=progress,
+        clean = _clean_verdicts(model, samples, batch_size, tell)
+        outcomes = {}
+        for name, attack in attacks.items():
+            outcomes[name] = _attack_all(
+                name, attack, model, samples, clean, batch_size, seed=address(seed, f"evaluation/{name}"), tell=tell
             )
-            for name, attack in attacks.items()
-        }
         side_effects = what_changed(model, before)
     evaluation = Evaluation(
-        indices=indices.cpu().numpy().astype(np.int64),
-        labels=labels.cpu().numpy().astype(np.int64),
+        indices=samples.indices.cpu().numpy().astype(np.int64),
+        labels=samples.labels.cpu().numpy().astype(np.int64),
         clean=clean.numpy(),
         attacks=outcomes,
         threat=dict(threat.describe()),
@@ -122,16 +113,36 @@ def evaluate(
         indices=indices,
         device=device,
         settings=settings,
-        progress=progress,
+        progress=tell,
     )
     return evaluation.with_checks(verdicts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Samples:
+    inputs: Tensor
+    labels: Tensor
+    indices: Tensor
+    device: torch.device | str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        keys = self.indices[rows].to(self.device)
+        return to_unit(self.inputs[rows], self.device), self.labels[rows].to(self.device), keys
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass
 
 
 def _check_arguments(
     inputs: Tensor, labels: Tensor, indices: Tensor, attacks: Mapping[str, Attack], batch_size: int
 ) -> None:
-    if not len(inputs) == len(labels) == len(indices):
-        raise ValueError(f"{len(inputs)} inputs, {len(labels)} labels and {len(indices)} indices: expected as many of each")
+    counts = (len(inputs), len(labels), len(indices))
+    if len(set(counts)) > 1:
+        raise ValueError(f"expected as many inputs, labels and indices, got {counts[0]}, {counts[1]} and {counts[2]}")
     if len(torch.unique(indices)) < len(indices):
         raise ValueError("indices: a sample appears more than once")
     if batch_size < 1:
@@ -141,25 +152,16 @@ def _check_arguments(
         raise ValueError(f"an attack cannot be called {taken[0]!r}; that name is a column of the results")
 
 
-def _clean_verdicts(
-    model: nn.Module,
-    inputs: Tensor,
-    labels: Tensor,
-    *,
-    device: torch.device | str,
-    batch_size: int,
-    progress: Progress | None,
-) -> Tensor:
-    verdicts = torch.zeros(len(labels), dtype=torch.bool)
+def _clean_verdicts(model: nn.Module, samples: _Samples, batch_size: int, tell: Progress) -> Tensor:
+    verdicts = torch.zeros(len(samples), dtype=torch.bool)
     # no gradients are kept, so much more fits at once than in an attack
-    size = max(batch_size, 1000)
-    for start in range(0, len(labels), size):
-        logits = predict(model, to_unit(inputs[start : start + size], device))
-        if logits.dim() != 2 or len(logits) != len(labels[start : start + size]):
+    for rows in _pieces(torch.arange(len(samples)), max(batch_size, 1000)):
+        inputs, labels, _ = samples.batch(rows)
+        logits = predict(model, inputs)
+        if logits.dim() != 2 or len(logits) != len(labels):
             raise AttackError(f"model: expected logits of shape [B, K], got {tuple(logits.shape)}")
-        verdicts[start : start + size] = logits.argmax(dim=1).cpu() == labels[start : start + size].cpu()
-        if progress is not None:
-            progress("clean", min(start + size, len(labels)), len(labels))
+        verdicts[rows] = (logits.argmax(dim=1) == labels).cpu()
+        tell("clean", int(rows[-1]) + 1, len(samples))
     return verdicts
 
 
@@ -167,46 +169,43 @@ def _attack_all(
     name: str,
     attack: Attack,
     model: nn.Module,
-    *,
-    inputs: Tensor,
-    labels: Tensor,
-    indices: Tensor,
+    samples: _Samples,
     clean: Tensor,
     batch_size: int,
+    *,
     seed: int,
-    device: torch.device | str,
-    progress: Progress | None,
+    tell: Progress,
 ) -> AttackOutcome:
     started = time.perf_counter()
     spec = dict(attack.describe())
-    count = len(labels)
-    correct, disputed = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.bool_)
-    floats = {key: np.full(count, np.nan, dtype=np.float32) for key in ("goal_start", "goal_end", "distance", "outside")}
-    standing = torch.nonzero(clean).flatten()
     norm = str(spec.get("threat", {}).get("norm", "linf"))
-    for start in range(0, len(standing), batch_size):
-        rows = standing[start : start + batch_size]
-        x, y = to_unit(inputs[rows], device), labels[rows].to(device)
-        result = attack.run(model, x, y, keys=indices[rows].to(device), seed=seed)
-        again = predict(model, result.adversarial).argmax(dim=1) != y
-        fooled = result.fooled.to(again.device)
+    correct, disputed = np.zeros(len(samples), dtype=np.bool_), np.zeros(len(samples), dtype=np.bool_)
+    names = ("goal_start", "goal_end", "distance", "outside")
+    floats = {key: np.full(len(samples), np.nan, dtype=np.float32) for key in names}
+    standing = torch.nonzero(clean).flatten()
+    if len(standing):
+        model = connected(model, samples.batch(standing[:2])[0])
+    done = 0
+    for rows in _pieces(standing, batch_size):
+        inputs, labels, keys = samples.batch(rows)
+        result = attack.run(model, inputs, labels, keys=keys, seed=seed)
+        adversarial, fooled = result.adversarial, result.fooled.to(labels.device)
+        again = predict(model, adversarial).argmax(dim=1) != labels
         at = rows.numpy()
         correct[at] = (~(fooled | again)).cpu().numpy()
         disputed[at] = (fooled != again).cpu().numpy()
-        floats["goal_start"][at] = _float(result.goal_start)
-        floats["goal_end"][at] = _float(result.goal_end)
-        floats["distance"][at] = _float(_norm(result.adversarial.double() - x.double(), norm))
-        beyond = torch.maximum(-result.adversarial, result.adversarial - 1.0).flatten(1).amax(dim=1)
-        floats["outside"][at] = _float(beyond.clamp(min=0.0))
-        if progress is not None:
-            progress(name, min(start + batch_size, len(standing)), len(standing))
-    return AttackOutcome(
-        spec=spec, correct=correct, disputed=disputed, seconds=time.perf_counter() - started, **floats
-    )
+        beyond = torch.maximum(-adversarial, adversarial - 1.0).flatten(1).amax(dim=1).clamp(min=0.0)
+        figures = (result.goal_start, result.goal_end, _norm(adversarial.double() - inputs.double(), norm), beyond)
+        for key, values in zip(names, figures, strict=True):
+            floats[key][at] = values.detach().float().cpu().numpy()
+        done += len(rows)
+        tell(name, done, len(standing))
+    seconds = time.perf_counter() - started
+    return AttackOutcome(spec=spec, correct=correct, disputed=disputed, seconds=seconds, **floats)
 
 
-def _float(values: Tensor) -> Any:
-    return values.detach().float().cpu().numpy()
+def _pieces(rows: Tensor, size: int) -> list[Tensor]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _norm(difference: Tensor, norm: str) -> Tensor:

@@ -171,6 +171,21 @@ class Objective(nn.Module):
         """Whether any term looks at an attacked input."""
         return any(reference.view != "clean" for reference in self.references)
 
+    def describe(self) -> dict[str, Any]:
+        """Every term's resolved weight and options as plain values, for result files (schedules at epoch 0)."""
+
+        def plain(bound: Bound) -> dict[str, Any]:
+            options = {name: value(0.0) if callable(value) else value for name, value in bound.options.items()}
+            return {**{name: str(reference) for name, reference in bound.tensors.items()}, **options}
+
+        described: dict[str, Any] = {}
+        for name, term in self.terms.items():
+            weight = term.weight(0.0) if callable(term.weight) else term.weight
+            described[name] = {"loss": term.loss.function.__name__, "weight": weight, **plain(term.loss)}
+        if self.weighting is not None:
+            described["weighting"] = {"function": self.weighting.function.__name__, **plain(self.weighting)}
+        return described
+
     def forward(self, views: ViewSource, epoch: float = 0.0) -> ObjectiveResult:
         """The loss of one batch.
 

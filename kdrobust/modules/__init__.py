@@ -3,6 +3,7 @@
 from kdrobust.modules.base import RobustModule, TrainingError
 from kdrobust.modules.distillation import DistillationModule
 from kdrobust.modules.progress import ProgressLines
+from kdrobust.modules.resume import ResumePoint
 from kdrobust.modules.schedulers import multistep
 from kdrobust.modules.teacher import TeacherModule
 from kdrobust.modules.validation import CollapseWarning, RobustValidation
@@ -11,6 +12,7 @@ __all__ = [
     "CollapseWarning",
     "DistillationModule",
     "ProgressLines",
+    "ResumePoint",
     "RobustModule",
     "RobustValidation",
     "TeacherModule",

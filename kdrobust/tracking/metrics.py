@@ -31,6 +31,11 @@ class MetricsCsv(Logger):
         self._rows: list[dict[str, Any]] = []
 
     @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One mapping an epoch, oldest first."""
+        return self._rows
+
+    @property
     def name(self) -> str:
         """Lightning's name of this logger."""
         return "metrics"

@@ -187,7 +187,7 @@ def test_a_refused_module_is_not_imported() -> None:
 def test_locate_follows_allowed_paths() -> None:
     assert locate("torch.nn.functional.relu") is torch.nn.functional.relu
     assert locate("torch.optim.lr_scheduler.OneCycleLR") is torch.optim.lr_scheduler.OneCycleLR
-    with pytest.raises(UsageError, match="did you mean torch.optim.AdamW"):
+    with pytest.raises(UsageError, match=r"did you mean torch\.optim\.AdamW"):
         locate("torch.optim.AdamWW")
 
 

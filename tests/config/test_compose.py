@@ -107,8 +107,7 @@ keys = st.sampled_from(
 )
 def test_random_overrides_meet_nothing_but_usage_errors(folder: Path, overrides: list[str]) -> None:
     try:
-        cfg = compose("study", overrides)
+        problems = check(compose("study", overrides))
     except UsageError as error:
-        assert str(error)
-        return
-    assert all(isinstance(line, str) for line in check(cfg))
+        problems = [str(error)]
+    assert all(isinstance(line, str) and line for line in problems)

@@ -40,7 +40,7 @@ def test_a_wheel_s_conf_lies_in_the_package(tmp_path: Path, monkeypatch: pytest.
 
 def test_own_conf_is_not_taken_for_the_user_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(conf_dir().parent)
-    assert [folder.provider for folder in search_folders()][0] == "kdrobust"
+    assert search_folders()[0].provider == "kdrobust"
 
 
 def test_user_conf_is_seen_beside_kdrobust_s_own(folder: Path) -> None:
@@ -75,5 +75,5 @@ def test_a_pack_may_be_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("value", [ImportError("gone"), 3])
 def test_a_broken_pack_is_named(value: object, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, Point("extra", value))
-    with pytest.raises(UsageError, match="kdrobust.conf:extra"):
+    with pytest.raises(UsageError, match=r"kdrobust\.conf:extra"):
         search_folders()

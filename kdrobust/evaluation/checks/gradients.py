@@ -59,7 +59,9 @@ def zero_gradients(probe: Probe) -> Finding:
             shares[f"{goal}/{place}/not_finite"] = float((~gradient.isfinite()).any(dim=1).float().mean())
     worst = {goal: max(value for key, value in shares.items() if key.startswith(goal)) for goal in GOALS}
     measured = {"samples": len(rows), **shares}
-    detail = f"no usable gradient on {points(worst['cross_entropy'])} (cross-entropy), {points(worst['margin'])} (margin)"
+    detail = (
+        f"no usable gradient on {points(worst['cross_entropy'])} (cross-entropy), {points(worst['margin'])} (margin)"
+    )
     if max(worst.values()) < WARN_ABOVE:
         return Finding(verdict="pass", detail="every input has a gradient", measured=measured)
     if worst["margin"] < WARN_ABOVE:

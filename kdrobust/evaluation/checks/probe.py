@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdrobust.attacks import Threat
 from kdrobust.evaluation.intervals import paired_error
 from kdrobust.evaluation.outcome import AttackOutcome, Bools, Evaluation, Verdict
 from kdrobust.evaluation.predict import to_unit
 from kdrobust.evaluation.subset import stratified
-from kdrobust.randomness import address, normal, uniform
+from kdrobust.randomness import address
 
 #: Differences up to this share of the samples never count: 0.2 points.
 SMALLEST_TOLERANCE = 0.002
@@ -99,14 +100,9 @@ class Probe:
     settings: CheckSettings
 
     @property
-    def norm(self) -> str:
-        """The threat model's norm."""
-        return str(self.evaluation.threat.get("norm", "linf"))
-
-    @property
-    def eps(self) -> float:
-        """The threat model's radius."""
-        return float(self.evaluation.threat["eps"])
+    def threat(self) -> Threat:
+        """The threat model the evaluation is about."""
+        return Threat(**self.evaluation.threat)
 
     def seed(self, purpose: str, *where: int) -> int:
         """The address of a check's draws."""
@@ -131,25 +127,18 @@ class Probe:
         return to_unit(self.inputs[rows], self.device), labels, indices
 
     def noisy(self, inputs: Tensor, keys: Tensor, *, seed: int) -> Tensor:
-        """Inputs moved to a uniform draw from the threat's ball, clipped to [0, 1].
-
-        For ℓ2 the direction is uniform and the radius ε·u^(1/d), so that the draw is uniform in the ball.
-        """
-        shape = inputs.shape[1:]
-        if self.norm == "l2":
-            direction = normal(keys, shape, seed=seed).flatten(1)
-            length = uniform(keys, (1,), seed=address(seed, "length")) ** (1.0 / direction.shape[1])
-            step = self.eps * length * direction / direction.norm(dim=1, keepdim=True).clamp(min=1e-12)
-            return (inputs + step.view_as(inputs)).clamp(0.0, 1.0)
-        return (inputs + self.eps * (2.0 * uniform(keys, shape, seed=seed) - 1.0)).clamp(0.0, 1.0)
+        """Inputs moved to a uniform draw from the threat's ball, clipped to [0, 1]."""
+        return self.threat.random_start(inputs, "uniform", keys, seed=seed)
 
     def gradient_attacks(self) -> dict[str, AttackOutcome]:
         """The attacks that say how many gradient steps they take, under the evaluation's own threat."""
-        return {
-            name: outcome
-            for name, outcome in self.evaluation.attacks.items()
-            if outcome.steps is not None and outcome.norm == self.norm and abs(outcome.eps - self.eps) <= 1e-9
-        }
+        threat = self.threat
+
+        def comparable(outcome: AttackOutcome) -> bool:
+            return outcome.norm == threat.norm and abs(outcome.eps - threat.radius) <= 1e-9
+
+        attacks = self.evaluation.attacks.items()
+        return {name: outcome for name, outcome in attacks if outcome.steps is not None and comparable(outcome)}
 
 
 def tolerance(only_first: int, only_second: int, n: int) -> float:

@@ -1,0 +1,118 @@
+"""Are these arrays a data set one can train and attack on? Each answer "no" is one line with the remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from kdrobust.data.arrays import Arrays, Pixels
+from kdrobust.errors import DataError
+
+_CHUNK = 4096
+
+
+def check_arrays(arrays: Arrays) -> int:
+    """Check a data set.
+
+    Args:
+        arrays: what a source gave.
+
+    Returns:
+        The number of classes K.
+
+    Raises:
+        DataError: pixels or labels of a wrong type, shape or range, lengths that differ, or a class without samples.
+    """
+    where = arrays.origin
+    for x_name, y_name in (("x_train", "y_train"), ("x_test", "y_test")):
+        images, labels = getattr(arrays, x_name), getattr(arrays, y_name)
+        _check_labels(labels, f"{where}: {y_name}")
+        _check_shape(images, f"{where}: {x_name}")
+        if len(images) != len(labels):
+            raise DataError(f"{where}: {x_name} has {len(images)} samples, {y_name} has {len(labels)}; make them match")
+        _check_pixels(images, f"{where}: {x_name}")
+    _check_same_form(arrays)
+    return _check_classes(arrays)
+
+
+def _check_shape(images: Pixels, key: str) -> None:
+    if len(images.shape) < 2:
+        raise DataError(f"{key} has shape {images.shape}; expected (samples, channels, height, width)")
+    if images.shape[0] == 0:
+        raise DataError(f"{key} holds no samples; store at least a few of every class")
+    if 0 in images.shape:
+        raise DataError(f"{key} has shape {images.shape}: images without pixels; store at least one pixel each")
+
+
+def _check_pixels(images: Pixels, key: str) -> None:
+    kind = images.dtype
+    if kind == np.uint8:
+        return
+    if not np.issubdtype(kind, np.floating):
+        raise DataError(f"{key} has dtype {kind}; store uint8 in 0..255 or floating point in [0, 1]")
+    low, high = np.inf, -np.inf
+    for start in range(0, len(images), _CHUNK):
+        chunk = images[np.arange(start, min(start + _CHUNK, len(images)))]
+        finite = np.isfinite(chunk)
+        if not finite.all():
+            place = start + int(np.argwhere(~finite)[0][0])
+            raise DataError(
+                f"{key} holds NaN or infinite pixels (first in sample {place}); remove or repair those samples"
+            )
+        low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
+    if high > 1 and low >= 0 and high <= 255:
+        raise DataError(f"{key} holds pixels up to {high:g}, expected [0, 1]; divide by 255 or store uint8")
+    if low < 0 or high > 1:
+        raise DataError(
+            f"{key} holds pixels from {low:g} to {high:g}, expected [0, 1]; undo the normalisation (it belongs in the "
+            "model: normalize=true)"
+        )
+
+
+def _check_labels(labels: npt.NDArray[Any], key: str) -> None:
+    if labels.ndim != 1:
+        raise DataError(f"{key} has shape {labels.shape}, expected one number a sample; flatten it or take the argmax")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{key} has dtype {labels.dtype}; store labels as integers 0 .. K-1")
+    if len(labels) and int(labels.min()) < 0:
+        raise DataError(f"{key} holds the label {int(labels.min())}; number the classes 0 .. K-1")
+
+
+def _check_same_form(arrays: Arrays) -> None:
+    train, test = arrays.x_train, arrays.x_test
+    if train.shape[1:] != test.shape[1:]:
+        raise DataError(
+            f"{arrays.origin}: x_train has images of shape {tuple(train.shape[1:])}, x_test of {tuple(test.shape[1:])}; "
+            "make them match"
+        )
+    if (train.dtype == np.uint8) != (test.dtype == np.uint8):
+        raise DataError(
+            f"{arrays.origin}: x_train is {train.dtype}, x_test is {test.dtype}; store both as the same type"
+        )
+
+
+def _check_classes(arrays: Arrays) -> int:
+    where = arrays.origin
+    highest = int(arrays.y_train.max())
+    # without names the training labels say how many classes there are; a stray label must not allocate gigabytes
+    if not arrays.class_names and highest >= len(arrays.y_train):
+        raise DataError(f"{where}: y_train holds the label {highest}; number the classes 0 .. K-1")
+    classes = len(arrays.class_names) or highest + 1
+    if classes < 2:
+        raise DataError(f"{where}: y_train holds one class only; a classifier needs two")
+    for key, labels in (("y_train", arrays.y_train), ("y_test", arrays.y_test)):
+        if int(labels.max()) >= classes:
+            raise DataError(
+                f"{where}: {key} holds the label {int(labels.max())}, but there are {classes} classes (0 .. {classes - 1})"
+                "; correct the labels"
+            )
+        empty = np.flatnonzero(np.bincount(labels.astype(np.int64), minlength=classes) == 0)
+        if len(empty):
+            names = [arrays.class_names[number] if arrays.class_names else str(number) for number in empty[:5]]
+            more = ", ..." if len(empty) > 5 else ""
+            raise DataError(
+                f"{where}: no sample of class {', '.join(names)}{more} in {key}; add some, or remove the class from both sets"
+            )
+    return classes

@@ -1,0 +1,37 @@
+"""Architectures, the normalising classifier, feature taps, and checkpoints."""
+
+from kdrobust.models.checkpoint import (
+    check_spec,
+    checkpoint_payload,
+    file_hash,
+    load_weights,
+    read_checkpoint,
+    restore_classifier,
+    stored_spec,
+)
+from kdrobust.models.classifier import Classifier, FeatureTaps, Normalize, build_classifier
+from kdrobust.models.convnet import MLP, ConvNet
+from kdrobust.models.mobilenet import MobileNetV2
+from kdrobust.models.resnet import PreActResNet, ResNet, WideResNet
+from kdrobust.models.timm import Timm
+
+__all__ = [
+    "MLP",
+    "Classifier",
+    "ConvNet",
+    "FeatureTaps",
+    "MobileNetV2",
+    "Normalize",
+    "PreActResNet",
+    "ResNet",
+    "Timm",
+    "WideResNet",
+    "build_classifier",
+    "check_spec",
+    "checkpoint_payload",
+    "file_hash",
+    "load_weights",
+    "read_checkpoint",
+    "restore_classifier",
+    "stored_spec",
+]

@@ -1,0 +1,152 @@
+"""Checkpoints are data: read without running code, refused where they do not fit."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from kdrobust.errors import CheckpointError
+from kdrobust.models.classifier import Classifier
+from kdrobust.spec import InputSpec
+
+FORMAT = 1
+_PREFIX = "model."
+_NETWORKS = "kdrobust.models."
+
+
+def checkpoint_payload(
+    *, model: Mapping[str, Any], spec: InputSpec, stage: str, threat: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What a checkpoint says about its model, under the key `kdrobust`.
+
+    Args:
+        model: `network` (its plain config with `_target_`) and `normalize`.
+        spec: what it was built for.
+        stage: which stage trained it.
+        threat: the threat model it was trained against.
+    """
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(spec).items()}
+    return {"format": FORMAT, "model": dict(model), "spec": plain, "stage": stage, "threat": dict(threat or {})}
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read one of our checkpoints onto the CPU; nothing in it is executed.
+
+    Raises:
+        CheckpointError: it is missing, damaged, holds more than data, or is not one of ours.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
+    except IsADirectoryError:
+        raise CheckpointError(f"{path}: is a folder; name the best.ckpt in it") from None
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise CheckpointError(f"{path}: holds more than data (a pickle that runs code); it was not loaded") from None
+        raise CheckpointError(f"{path}: damaged or no checkpoint; train it again or take another file") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"{path}: damaged or no checkpoint; train it again or take another file") from None
+    payload = checkpoint.get("kdrobust") if isinstance(checkpoint, dict) else None
+    if not isinstance(payload, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path}: not a kdrobust checkpoint; make one with `kdrobust teacher` or `kdrobust distill`")
+    if payload.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: checkpoint format {payload.get('format')}, this version reads {FORMAT}")
+    return dict(checkpoint)
+
+
+def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Copy a checkpoint's weights into a classifier.
+
+    Raises:
+        CheckpointError: it is a checkpoint of another model; names the first difference.
+    """
+    weights = {
+        name.removeprefix(_PREFIX): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(_PREFIX)
+    }
+    own = model.state_dict()
+    for name, value in own.items():
+        if name not in weights:
+            raise CheckpointError(f"{path}: checkpoint of another model: it has no {name}")
+        if weights[name].shape != value.shape:
+            shapes = f"{tuple(weights[name].shape)}, the model {tuple(value.shape)}"
+            raise CheckpointError(f"{path}: checkpoint of another model: {name} has shape {shapes}")
+    extra = [name for name in weights if name not in own]
+    if extra:
+        raise CheckpointError(f"{path}: checkpoint of another model: the model has no {extra[0]}")
+    model.load_state_dict(weights)
+
+
+def stored_spec(checkpoint: Mapping[str, Any]) -> InputSpec:
+    """The data interface a checkpoint's model was built for."""
+    fields = checkpoint["kdrobust"]["spec"]
+    return InputSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+
+
+def check_spec(checkpoint: Mapping[str, Any], spec: InputSpec, path: str | Path) -> None:
+    """Refuse a model of other data.
+
+    Raises:
+        CheckpointError: its class count or input shape differs from the data's.
+    """
+    stored = stored_spec(checkpoint)
+    if stored.classes != spec.classes:
+        raise CheckpointError(
+            f"{path}: the model has {stored.classes} classes, the data have {spec.classes}; choose its own data=..."
+        )
+    if stored.shape != spec.shape:
+        raise CheckpointError(
+            f"{path}: the model takes inputs {stored.shape}, the data are {spec.shape}; choose its own data=..."
+        )
+
+
+def _build(node: Mapping[str, Any], spec: InputSpec, path: str | Path) -> nn.Module:
+    target = str(node.get("_target_", ""))
+    module, _, name = target.rpartition(".")
+    if not (module + ".").startswith(_NETWORKS) or "_target_" in str([v for k, v in node.items() if k != "_target_"]):
+        raise CheckpointError(f"{path}: names the network {target!r}; only networks of kdrobust.models are rebuilt from it")
+    package = importlib.import_module("kdrobust.models")
+    factory = getattr(package, name, None)
+    if not (isinstance(factory, type) and issubclass(factory, nn.Module)):
+        raise CheckpointError(f"{path}: names the network {target!r}, which this version does not have")
+    arguments = {key: value for key, value in node.items() if not key.startswith("_")}
+    try:
+        return factory(spec=spec, **arguments)
+    except TypeError as error:
+        raise CheckpointError(f"{path}: its network {target} does not fit this version ({error})") from None
+
+
+def restore_classifier(path: str | Path) -> Classifier:
+    """Rebuild a model from its checkpoint alone.
+
+    Raises:
+        CheckpointError: see `read_checkpoint`; or a network that is not one of `kdrobust.models`.
+    """
+    checkpoint = read_checkpoint(path)
+    spec, stored = stored_spec(checkpoint), checkpoint["kdrobust"]["model"]
+    with torch.random.fork_rng(devices=[]):
+        network = _build(stored["network"], spec, path)
+    model = Classifier(network, spec=spec, normalize=bool(stored["normalize"]))
+    load_weights(model, checkpoint, path)
+    return model

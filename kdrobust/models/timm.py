@@ -1,0 +1,47 @@
+"""Any architecture of the timm library, by its name there."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from torch import Tensor, nn
+
+from kdrobust.errors import UsageError
+from kdrobust.models.convnet import image_shape
+from kdrobust.spec import InputSpec
+
+
+class Timm(nn.Module):
+    """A timm model with the data's channels and classes.
+
+    Args:
+        spec: the data's shape and classes.
+        name: timm's name, e.g. `resnet18`.
+        pretrained: start from timm's weights (needs a network).
+        options: further arguments of `timm.create_model`.
+
+    Raises:
+        UsageError: timm is not installed, or knows no model of that name.
+    """
+
+    def __init__(
+        self, *, spec: InputSpec, name: str, pretrained: bool = False, options: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        try:
+            import timm
+        except ImportError:
+            raise UsageError("timm is not installed; pip install 'kdrobust[timm]'") from None
+        if not timm.is_model(name):
+            near = difflib.get_close_matches(name, timm.list_models(), n=3)
+            raise UsageError(f"network.name={name}: timm has no such model; near: {', '.join(near) or 'none'}")
+        channels, _, _ = image_shape(spec, "Timm")
+        self.network = timm.create_model(
+            name, pretrained=pretrained, in_chans=channels, num_classes=spec.classes, **(options or {})
+        )
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits, [B, K], of images [B, C, H, W]."""
+        logits: Tensor = self.network(inputs)
+        return logits

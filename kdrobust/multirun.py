@@ -1,0 +1,133 @@
+"""A sweep: Hydra's sweeper and launcher, going on after a failed job and telling every failure at the end."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from kdrobust.config.build import first_line
+from kdrobust.config.compose import load
+from kdrobust.errors import KdrobustError, UsageError
+
+
+def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction) -> None:
+    """Run a sweep: every job, whatever becomes of the others.
+
+    Args:
+        hydra: the composed program.
+        cfg: the sweep's own config, with Hydra's node.
+        stage: the primary config's name.
+        task: what every job calls.
+
+    Raises:
+        UsageError: a job that cannot be composed; nothing has run then.
+        SweepError: some jobs failed.
+    """
+    callbacks = Callbacks(cfg)
+    callbacks.on_multirun_start(config=cfg, config_name=stage)
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
+    try:
+        sweeper: Any = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
+    except (ImportError, RuntimeError) as error:
+        raise UsageError(f"hydra/sweeper, hydra/launcher: {first_line(error)}") from error
+    jobs: list[JobReturn] = []
+    _collect(sweeper, jobs)
+    try:
+        sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+    except Exception as error:
+        if not any(job.status is JobStatus.FAILED for job in jobs):
+            raise _explained(error, hydra, cfg, stage) from error
+    else:
+        callbacks.on_multirun_end(config=cfg, config_name=stage)
+    _tell_failures(jobs)
+
+
+def _explained(error: Exception, hydra: Hydra, cfg: DictConfig, stage: str) -> Exception:
+    """What a sweeper raised before or between its jobs; a job that cannot be composed is told like a single run."""
+    from hydra.errors import ConfigCompositionException, HydraException
+
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return error
+    composing = isinstance(error, ConfigCompositionException)
+    for overrides in _one_value_each(list(cfg.hydra.overrides.task)) if composing else ():
+        try:
+            load(stage, overrides, loader=hydra.config_loader)
+        except UsageError as told:
+            return told
+    return UsageError(f"{stage}: {first_line(error.__cause__ or error)}")
+
+
+def _one_value_each(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """The jobs that between them use every value of every swept key: the first values, then one other at a time."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    values = []
+    for override in parsed:
+        key = override.get_key_element()
+        swept = override.is_sweep_override() and override.is_discrete_sweep()
+        values.append(
+            [f"{key}={value}" for value in override.sweep_string_iterator()] if swept else [override.input_line]
+        )
+    first = [str(options[0]) for options in values]
+    yield first
+    for index, options in enumerate(values):
+        for option in options[1:]:
+            yield [*first[:index], str(option), *first[index + 1 :]]
+
+
+def _collect(sweeper: Any, jobs: list[JobReturn]) -> None:
+    """Keep what every job returned, and let Hydra's basic sweeper go on after a failed one."""
+    launcher = sweeper.launcher
+    launch = launcher.launch
+    goes_on = type(sweeper).__name__ == "BasicSweeper"
+
+    def collecting(job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        results: Sequence[JobReturn] = launch(job_overrides, initial_job_idx=initial_job_idx)
+        jobs.extend(results)
+        return [_as_completed(result) for result in results] if goes_on else results
+
+    launcher.launch = collecting
+
+
+def _as_completed(job: JobReturn) -> JobReturn:
+    if job.status is not JobStatus.FAILED:
+        return job
+    quiet = copy.copy(job)
+    quiet.status, quiet._return_value = JobStatus.COMPLETED, None
+    return quiet
+
+
+def _tell_failures(jobs: Sequence[JobReturn]) -> None:
+    failed = [(number, job) for number, job in enumerate(jobs) if job.status is JobStatus.FAILED]
+    if not failed:
+        return
+    errors = [job._return_value for _, job in failed]
+    lines = [f"{len(failed)} of {len(jobs)} jobs failed:"]
+    for (number, job), error in zip(failed, errors, strict=True):
+        told = str(error) if isinstance(error, KdrobustError) else f"{type(error).__name__}: {first_line(error)}"
+        lines.append(f"  {number} ({' '.join(job.overrides or [])}): {told}".replace("\n", "\n    "))
+    codes = {error.exit_code if isinstance(error, KdrobustError) else 1 for error in errors}
+    raise SweepError("\n".join(lines), codes.pop() if len(codes) == 1 else 1)
+
+
+class SweepError(KdrobustError):
+    """Some jobs of a sweep failed; the others have run.
+
+    Args:
+        message: a count and one line each.
+        exit_code: the failed jobs' own where it is one and the same, else 1.
+    """
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

@@ -1,0 +1,113 @@
+"""Stage `pipeline`: the four steps in one: teacher, its outputs, students, and the comparison under attack."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from kdrobust.config import instantiate, numbers
+from kdrobust.losses import Objective
+from kdrobust.report import comparison, comparison_csv, comparison_markdown, comparison_table, print_table
+from kdrobust.stages import distill, evaluate, outputs
+from kdrobust.stages.setup import check_method, log, open_run, prepare_data, result_header
+from kdrobust.stages.teachers import find_checkpoint
+from kdrobust.tracking import is_finished, write_result, write_text
+
+_OWN = ("seeds", "baseline", "evaluation", "stage", "seed", "run")
+
+
+def _stage(cfg: DictConfig, stage: str, folder: Path, name: str, **changes: Any) -> DictConfig:
+    """The config of another stage, out of the pipeline's own nodes."""
+    kept = {key: OmegaConf.masked_copy(cfg, key)[key] for key in cfg if key not in _OWN}
+    run = {"name": name, "root": cfg.run.root, "folder": str(folder)}
+    return OmegaConf.create({**kept, "seed": int(cfg.seed), "stage": stage, "run": run, **changes})
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return result
+
+
+def _evaluated(cfg: DictConfig, checkpoint: Path, folder: Path, name: str) -> dict[str, Any]:
+    if not is_finished(folder):
+        log.info("evaluating %s", name)
+        config = OmegaConf.create(
+            {
+                "stage": "evaluate",
+                "seed": int(cfg.seed),
+                "run": {"name": name, "root": cfg.run.root, "folder": str(folder)},
+                "trusted_modules": cfg.trusted_modules,
+                "checkpoint": str(checkpoint),
+                **{key: OmegaConf.masked_copy(cfg, key)[key] for key in ("data", "threat", "trainer", "evaluation")},
+            }
+        )
+        evaluate.measure_and_write(config, folder)
+    return _read(folder)
+
+
+def _student(cfg: DictConfig, label: str, seed: int, folder: Path, **changes: Any) -> Path:
+    if not is_finished(folder):
+        config = _stage(cfg, "distill", folder, f"{label} seed {seed}", seed=seed, **changes)
+        log.info("training %s, seed %d", label, seed)
+        distill.run(config, folder)
+    return folder / "best.ckpt"
+
+
+def _stored_outputs(cfg: DictConfig, teacher: Path, folder: Path) -> Path:
+    if not is_finished(folder):
+        node = OmegaConf.merge(cfg.teacher, {"checkpoint": str(teacher)})
+        outputs.run(_stage(cfg, "outputs", folder, "teacher's outputs", teacher=node), folder)
+    return folder
+
+
+def _can_store(cfg: DictConfig) -> bool:
+    """Whether stored outputs can stand in for the teacher: it is asked about clean inputs only, never augmented ones."""
+    objective = Objective.from_method(numbers(cfg.method), list(cfg.trusted_modules))
+    beyond = any(reference.model != "student" and reference.view != "clean" for reference in objective.references)
+    live = "live" in str(cfg.attack.get("goal", ""))
+    return not beyond and not live and cfg.data.get("augmentation") is None
+
+
+def run(cfg: DictConfig, folder: Path) -> float | None:
+    """Train and compare; returns the distilled students' mean worst-case accuracy.
+
+    A pipeline that was killed goes on with the first step that has not finished.
+    """
+    check_method(cfg, needs_teacher=True)
+    began = time.monotonic()
+    with open_run(cfg, folder) as digest:
+        prepare_data(cfg)
+        teacher = find_checkpoint(cfg)
+        rows = [{"name": "teacher", "results": [_evaluated(cfg, teacher, folder / "teacher_evaluation", "teacher")]}]
+        node = OmegaConf.merge(cfg.teacher, {"checkpoint": str(teacher)})
+        if _can_store(cfg):
+            stored = _stored_outputs(cfg, teacher, folder / "teacher_outputs")
+            node = OmegaConf.merge(node, {"outputs": str(stored)})
+        alone = {"method": cfg.baseline.method.copy(), "attack": cfg.baseline.attack.copy()}
+        for label, changes in (("student alone", alone), ("student distilled", {"teacher": node})):
+            results = []
+            for seed in cfg.seeds:
+                place = folder / label.replace(" ", "_") / f"seed_{seed}"
+                checkpoint = _student(cfg, label, int(seed), place, **changes)
+                results.append(_evaluated(cfg, checkpoint, place / "evaluation", f"{label} seed {seed}"))
+            rows.append({"name": label, "results": results})
+        files = {"table": "comparison.md", "csv": "comparison.csv", "plot": "comparison.png"}
+        write_text(folder / files["table"], comparison_markdown(rows))
+        write_text(folder / files["csv"], comparison_csv(rows))
+        comparison(rows, folder / files["plot"])
+        result = {
+            **result_header(cfg, digest),
+            "threat": instantiate(cfg.threat).describe(),
+            "models": rows,
+            "seconds": round(time.monotonic() - began, 3),
+            "files": files,
+        }
+        write_result(folder, result)
+    print_table(comparison_table(rows))
+    log.info("table, plots and result.json in %s", folder)
+    worst = [entry["evaluation"]["worst_case"]["accuracy"] for entry in rows[-1]["results"]]
+    return float(sum(worst) / len(worst))

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import shutil
+import types
+from pathlib import Path
+
+import pytest
+
+from kdrobust import cli, doctor, listing
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(Path(__file__).parent / "config" / "conf", tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_lists_mark_the_user_s_own(folder: Path, capsys: Capture) -> None:
+    assert cli.main(["list", "recipes"]) == 0
+    out = capsys.readouterr().out
+    assert "bold   Bold: more of everything (yours)" in out
+    assert "_base" not in out
+    assert cli.main(["list", "method"]) == 0
+    assert "(yours)" not in capsys.readouterr().out.split("use one")[0]
+    (folder / "conf/method").mkdir()
+    (folder / "conf/method/rslad.yaml").write_text("# @package _global_\n# My RSLAD\n")
+    assert cli.main(["list", "methods"]) == 0
+    assert "My RSLAD (yours)" in capsys.readouterr().out
+
+
+def test_list_without_a_group_counts_them(capsys: Capture) -> None:
+    assert cli.main(["list"]) == 0
+    out = capsys.readouterr().out
+    assert "methods" in out
+    assert "losses" in out
+    assert cli.main(["list", "stages"]) == 0
+    assert "distill" in capsys.readouterr().out
+
+
+def test_losses_are_listed_by_their_docstrings(capsys: Capture) -> None:
+    from kdrobust.losses import knowledge, prediction
+
+    assert cli.main(["list", "losses"]) == 0
+    out = capsys.readouterr().out
+    for module in (prediction, knowledge):
+        for name, function in vars(module).items():
+            if isinstance(function, types.FunctionType) and function.__module__ == module.__name__ and name[0] != "_":
+                assert f"  {name} " in out
+    assert "$" not in out
+
+
+@pytest.mark.parametrize("group", listing.groups())
+def test_every_shipped_option_has_a_header(group: str) -> None:
+    for option in listing.options(group):
+        assert option.summary, f"{option.path} needs a comment line that says what it is"
+
+
+def test_doctor_reports_every_area(folder: Path, capsys: Capture) -> None:
+    code = cli.main(["doctor", "--json"])
+    findings = json.loads(capsys.readouterr().out)
+    assert {"versions", "devices", "extras", "outputs"} <= {finding["area"] for finding in findings}
+    assert code == int(any(finding["status"] == "broken" for finding in findings))
+    assert next(f for f in findings if f["name"] == "torch")["status"] == "ok"
+    assert cli.main(["doctor"]) == code
+    assert "torchmetrics" in capsys.readouterr().out
+
+
+def test_doctor_finds_data_where_it_lies_and_says_how_to_get_the_rest(folder: Path) -> None:
+    (folder / "conf/data").mkdir()
+    (folder / "conf/data/cifar10.yaml").write_text("# CIFAR-10\nroot: data\n")
+    (folder / "conf/data/svhn.yaml").write_text("# SVHN\nroot: elsewhere\n")
+    (folder / "conf/data/broken.yaml").write_text("# Broken\nroot: [\n")
+    (folder / "data/cifar-10-batches-py").mkdir(parents=True)
+    findings = {finding.name: finding for finding in doctor.data()}
+    assert findings["cifar10"].status == "ok"
+    assert findings["svhn"].status == "missing"
+    assert "elsewhere" in findings["svhn"].detail
+    assert findings["broken"].status == "missing"
+
+
+def test_doctor_fails_where_something_required_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(doctor, "REQUIRED", ("surely-not-installed",))
+    monkeypatch.setattr(doctor, "devices", list)
+    assert cli.main(["doctor", "--json"]) == 1
+    assert "pip install surely-not-installed" in capsys.readouterr().out

@@ -259,6 +259,26 @@ def test_an_output_folder_that_is_a_file(folder: Path, runs: list[Any], argument
     assert err.count("\n") == 1
 
 
+def test_logs_are_plain_on_the_terminal_and_dated_in_the_run_folder(
+    folder: Path, runs: list[Any], when: Any, capsys: Capture
+) -> None:
+    import logging
+
+    when(lambda _: logging.getLogger("kdrobust").info("one line"))
+    assert cli.main(["study"]) == 0
+    assert capsys.readouterr().out == "one line\n"
+    (line,) = (runs[0]["folder"] / "run.log").read_text().splitlines()
+    assert line.endswith("INFO kdrobust: one line")
+    assert line != "INFO kdrobust: one line"
+
+
+def test_a_wrong_number_is_one_line_before_any_folder_exists(folder: Path, runs: list[Any], capsys: Capture) -> None:
+    (folder / "conf/recipe/two.yaml").write_text("# Two\ndefaults: [_base]\nx: ${mul:2,${threat.eps}}\n")
+    assert cli.main(["study", "recipe=two", "threat.eps=abc"]) == 2
+    assert capsys.readouterr().err == "threat.eps: expected a number or a fraction such as 8/255, got 'abc'\n"
+    assert not (folder / "outputs").exists()
+
+
 def test_hydra_s_own_commands_work(folder: Path, runs: list[Any], capsys: Capture) -> None:
     assert cli.main(["study", "--cfg", "job", "recipe=bold"]) == 0
     assert OmegaConf.create(capsys.readouterr().out).recipe.alpha == 0.5

@@ -59,10 +59,30 @@ def value_problems(cfg: DictConfig) -> list[str]:
                 # the missing value is named by its own line
                 continue
             except OmegaConfBaseException as error:
-                problems.append(f"{key}: cannot resolve {child._value()}: {_reason(error)}")
+                problems += _unresolved(cfg, key, str(child._value()), error)
             except RecursionError:
                 problems.append(f"{key}: cannot resolve {child._value()}: it leads back to itself")
     return problems
+
+
+def _unresolved(cfg: DictConfig, key: str, text: str, error: OmegaConfBaseException) -> list[str]:
+    """Lines for an interpolation that fails: at the values it computes with, where one of them is to blame."""
+    problems = []
+    for match in _REFERENCE.finditer(text):
+        if match[1].startswith("."):
+            continue
+        path, _, leaf = match[1].rpartition(".")
+        try:
+            parent = OmegaConf.select(cfg, path) if path else cfg
+            value = parent[leaf] if isinstance(parent, DictConfig) and leaf in parent else None
+        except OmegaConfBaseException:
+            if "recursi" in str(error).lower():
+                return [f"{key}: cannot resolve {text}: it leads back to itself"]
+            # what it reads fails itself, and has its own line
+            return []
+        if "number" in str(error) and isinstance(value, str) and not fits(value, float):
+            problems.append(f"{match[1]}: expected {describe(float)}, got {shown(value)}")
+    return problems or [f"{key}: cannot resolve {text}: {_reason(error)}"]
 
 
 def _reason(error: OmegaConfBaseException) -> str:
@@ -170,10 +190,10 @@ def check(cfg: DictConfig) -> list[str]:
             if node._is_none() or node._is_missing() or "_target_" not in node:
                 continue
             problems += _target_problems(node, key, trusted)
-    return _distinct(problems)
+    return distinct(problems)
 
 
-def _distinct(problems: Sequence[str]) -> list[str]:
+def distinct(problems: Sequence[str]) -> list[str]:
     """One line a cause: several readers of one wrong value, or two checks of one key, count once."""
     seen: dict[str, str] = {}
     for line in problems:
@@ -192,7 +212,8 @@ def _distinct(problems: Sequence[str]) -> list[str]:
 
 
 def summary(problems: Sequence[str]) -> str:
-    """The one line, or a count and one line each."""
+    """The one line, or a count and one line each; equal lines count once."""
+    problems = distinct(problems)
     if len(problems) == 1:
         return problems[0]
     return "\n".join([f"{len(problems)} problems in the configuration:", *(f"  {line}" for line in problems)])
@@ -208,6 +229,6 @@ def ensure(cfg: DictConfig, extra_problems: Sequence[str] = ()) -> None:
     Raises:
         UsageError: the one line, or `N problems in the configuration:` and one line each.
     """
-    problems = _distinct([*check(cfg), *extra_problems])
+    problems = distinct([*check(cfg), *extra_problems])
     if problems:
         raise UsageError(summary(problems))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import Container, DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.build import first_line
@@ -15,6 +16,7 @@ from kdrobust.config.suggest import available, did_you_mean
 
 _MOST = 8
 Attempt = Callable[[Sequence[str]], DictConfig]
+Base = Callable[[], DictConfig | None]
 
 
 def composition_problems(
@@ -37,12 +39,13 @@ def composition_problems(
     current: Exception | None = error
     while current is not None and len(problems) < _MOST:
         culprit = _culprit(current, remaining, attempt)
-        base = _without_values(remaining, attempt) if culprit is not None else None
+        base = functools.partial(_base, current, tuple(remaining), attempt)
         problems.append(_line(current, culprit, base, loader, config_name))
         if culprit is None:
             break
         remaining.remove(culprit)
-        current = _failure(remaining, attempt)
+        # with no override left, only the files could be at fault: not what was asked about
+        current = _failure(remaining, attempt) if _typed(remaining) else None
     return problems
 
 
@@ -97,8 +100,16 @@ def _culprit(error: Exception, overrides: Sequence[str], attempt: Attempt) -> st
     return None
 
 
-def _without_values(overrides: Sequence[str], attempt: Attempt) -> DictConfig | None:
-    """The config that choices alone make: what its keys are."""
+def _typed(overrides: Sequence[str]) -> list[str]:
+    return [override for override in overrides if not override.startswith("hydra.")]
+
+
+def _base(error: Exception, overrides: Sequence[str], attempt: Attempt) -> DictConfig | None:
+    """The config that an override did not fit into, or else the one that choices alone make."""
+    parent = getattr(error.__cause__, "parent_node", None)
+    root = parent._get_root() if isinstance(parent, Container) else None
+    if isinstance(root, DictConfig) and "hydra" in root:
+        return root
     for kept in ([line for line in overrides if _is_choice(line)], []):
         try:
             return attempt(kept)
@@ -129,7 +140,7 @@ def _choices(base: DictConfig | None) -> list[str]:
     return [] if base is None else [str(key) for key in base.hydra.runtime.choices if not str(key).startswith("hydra")]
 
 
-def _line(error: Exception, culprit: str | None, base: DictConfig | None, loader: Any, config_name: str | None) -> str:
+def _line(error: Exception, culprit: str | None, base: Base, loader: Any, config_name: str | None) -> str:
     from hydra.errors import MissingConfigException, OverrideParseException, SearchPathException
 
     problem = _yaml_problem(error)
@@ -157,7 +168,7 @@ def _line(error: Exception, culprit: str | None, base: DictConfig | None, loader
     if "Could not override" in text:
         return _cannot_override(culprit, key, value, base, loader)
     if "Could not delete" in text:
-        return f"{culprit}: no such key or choice{_close_key(key, base)}"
+        return f"{culprit}: no such key or choice{_close_key(key, base())}"
     if "force-add of config groups" in text or "Multiple values for" in text:
         return f"{culprit}: {key} is chosen already; write {key}={value}"
     if "must be a string" in text:
@@ -204,16 +215,16 @@ def _close_key(key: str, base: DictConfig | None) -> str:
     return did_you_mean(leaf, siblings, prefix=prefix) or did_you_mean(key, [*keys, *_choices(base)])
 
 
-def _cannot_override(culprit: str, key: str, value: str, base: DictConfig | None, loader: Any) -> str:
+def _cannot_override(culprit: str, key: str, value: str, base: Base, loader: Any) -> str:
     group = key.split("@")[0]
     if _options(loader, group):
-        places = [choice for choice in _choices(base) if choice.split("@")[0] == group]
+        places = [choice for choice in _choices(base()) if choice.split("@")[0] == group]
         if places:
             return f"{culprit}: say which: {' or '.join(f'{place}={value}' for place in places)}"
-        return f"{culprit}: this stage has no choice of {group}; it has {available(_choices(base))}"
+        return f"{culprit}: this stage has no choice of {group}; it has {available(_choices(base()))}"
     above = key.rpartition(".")[0]
-    siblings = [known for known in _keys(base) if known.rpartition(".")[0] == above]
-    close = _close_key(key, base)
+    siblings = [known for known in _keys(base()) if known.rpartition(".")[0] == above]
+    close = _close_key(key, base())
     listed = "" if close or not siblings else f"; there are {available(siblings)}"
     if not siblings and above:
         return f"{key}: no such key{close}"

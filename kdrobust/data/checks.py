@@ -84,8 +84,8 @@ def _check_same_form(arrays: Arrays) -> None:
     train, test = arrays.x_train, arrays.x_test
     if train.shape[1:] != test.shape[1:]:
         raise DataError(
-            f"{arrays.origin}: x_train has images of shape {tuple(train.shape[1:])}, x_test of {tuple(test.shape[1:])}; "
-            "make them match"
+            f"{arrays.origin}: x_train has images of shape {tuple(train.shape[1:])}, "
+            f"x_test of {tuple(test.shape[1:])}; make them match"
         )
     if (train.dtype == np.uint8) != (test.dtype == np.uint8):
         raise DataError(
@@ -105,14 +105,15 @@ def _check_classes(arrays: Arrays) -> int:
     for key, labels in (("y_train", arrays.y_train), ("y_test", arrays.y_test)):
         if int(labels.max()) >= classes:
             raise DataError(
-                f"{where}: {key} holds the label {int(labels.max())}, but there are {classes} classes (0 .. {classes - 1})"
-                "; correct the labels"
+                f"{where}: {key} holds the label {int(labels.max())}, but there are {classes} classes "
+                f"(0 .. {classes - 1}); correct the labels"
             )
         empty = np.flatnonzero(np.bincount(labels.astype(np.int64), minlength=classes) == 0)
         if len(empty):
             names = [arrays.class_names[number] if arrays.class_names else str(number) for number in empty[:5]]
             more = ", ..." if len(empty) > 5 else ""
             raise DataError(
-                f"{where}: no sample of class {', '.join(names)}{more} in {key}; add some, or remove the class from both sets"
+                f"{where}: no sample of class {', '.join(names)}{more} in {key}; "
+                "add some, or remove the class from both sets"
             )
     return classes

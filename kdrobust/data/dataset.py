@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -35,6 +36,6 @@ class BatchDataset(Dataset[Batch]):
         )
 
 
-def as_it_is(batch: Batch) -> Batch:
+def as_it_is(batch: Any) -> Any:
     """The collate function of batches that are made whole."""
     return batch

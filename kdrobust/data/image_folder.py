@@ -92,7 +92,7 @@ class ImageFolder:
         sides = (size, size) if isinstance(size, int) else None if size is None else tuple(size)
         if sides is not None and (len(sides) != 2 or min(sides) < 1):
             raise ValueError(f"size: expected pixels, or [height, width], got {size}")
-        self.size: tuple[int, int] | None = sides  # type: ignore[assignment]
+        self.size: tuple[int, int] | None = sides
 
     def load(self, root: Path) -> Arrays:
         """List and hash the files; `root` is not looked at. Pixels are decoded later.
@@ -143,7 +143,8 @@ class ImageFolder:
             folder = self.path / part
             if not folder.is_dir():
                 raise DataError(
-                    f"{folder}: no such folder; data.source.path names a folder with train/CLASS/*.png and test/CLASS/*.png"
+                    f"{folder}: no such folder; data.source.path names a folder that holds train/CLASS/*.png "
+                    "and test/CLASS/*.png"
                 )
             names[part] = sorted(child.name for child in folder.iterdir() if child.is_dir() and child.name[0] != ".")
         if not names["train"]:

@@ -17,7 +17,7 @@ from kdrobust.data.augmentation import Augment, Augmentation
 from kdrobust.data.batch import Batch
 from kdrobust.data.checks import check_arrays
 from kdrobust.data.dataset import BatchDataset, as_it_is
-from kdrobust.data.partition import SPLITS, SplitName, partition
+from kdrobust.data.partition import SPLITS, partition
 from kdrobust.data.splits import Split, channel_statistics, make_split, to_unit
 from kdrobust.distributed.sampler import ShuffledBatches, UnpaddedDistributedSampler, position
 from kdrobust.errors import CheckpointError, DataError, UsageError
@@ -32,7 +32,7 @@ class DataModule(pl.LightningDataModule):
     """Splits, batches and augments what a source gives; pixels leave it as float32 in [0, 1].
 
     The validation set is a seeded, stratified part of the source's training set; the test set stays as it is. Every
-    draw is addressed: the order of epoch e by (seed, e), the augmentation of sample i in epoch e by (seed, e, i), so
+    draw is addressed: the split by `split_seed`, the order of epoch e by (seed, e), the augmentation of sample i in epoch e by (seed, e, i), so
     that batches are the same whatever ran before, and augmentation the same whatever the batch size.
 
     Args:
@@ -42,7 +42,9 @@ class DataModule(pl.LightningDataModule):
         batch_size: training samples a batch *and process*: W processes take W times as many a step.
         eval_batch_size: the most samples a validation or test batch and process.
         validation_fraction: share of the training set that becomes the validation set, in (0, 1).
-        seed: addresses split, order and augmentation.
+        seed: addresses order and augmentation.
+        split_seed: addresses the validation split and the limits. Not the run's seed: students of several seeds share a
+            teacher, which must not have trained on their validation samples.
         augmentation: one batched augmentation, or several in their order, for training only; None: none.
         loader: `memory` keeps all images in memory; `workers` reads images that their source keeps in files as batches
             need them, in `num_workers` processes. The batches are the same.
@@ -65,6 +67,7 @@ class DataModule(pl.LightningDataModule):
         eval_batch_size: int = 500,
         validation_fraction: float = 0.1,
         seed: int = 0,
+        split_seed: int = 0,
         augmentation: Augment | Sequence[Augment] | None = None,
         loader: Literal["memory", "workers"] = "memory",
         num_workers: int = 0,
@@ -91,6 +94,7 @@ class DataModule(pl.LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.validation_fraction = validation_fraction
         self.seed = seed
+        self.split_seed = split_seed
         chain = [] if augmentation is None else [augmentation] if callable(augmentation) else list(augmentation)
         self.augmentations: list[Augment] = [step for step in chain if getattr(step, "active", True)]
         self.loader = loader
@@ -117,7 +121,7 @@ class DataModule(pl.LightningDataModule):
         shape = tuple(int(side) for side in arrays.x_train.shape[1:])
         if len(shape) != 3 and any(isinstance(step, Augmentation) for step in self.augmentations):
             raise UsageError(f"data.augmentation: for images only, and samples have shape {shape}; set it to null")
-        rows = partition(arrays, fraction=self.validation_fraction, limits=self.limits, seed=self.seed, classes=classes)
+        rows = partition(arrays, fraction=self.validation_fraction, limits=self.limits, seed=self.split_seed, classes=classes)
         on_disk = self.loader == "workers"
         for split, chosen in rows.items():
             images, labels = (arrays.x_test, arrays.y_test) if split == "test" else (arrays.x_train, arrays.y_train)
@@ -157,12 +161,14 @@ class DataModule(pl.LightningDataModule):
         self.prepare()
         return self._fingerprint
 
-    def split(self, name: SplitName) -> Split:
+    def split(self, name: str) -> Split:
         """The samples of `train`, `validation` or `test`.
 
         Raises:
-            KeyError: no split of that name.
+            ValueError: no split of that name.
         """
+        if name not in SPLITS:
+            raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {name!r}")
         self.prepare()
         return self._splits[name]
 
@@ -207,7 +213,7 @@ class DataModule(pl.LightningDataModule):
         """Every test sample once over all processes; see `UnpaddedDistributedSampler`."""
         return self._evaluate("test")
 
-    def _enough(self, split: SplitName) -> int:
+    def _enough(self, split: str) -> int:
         samples, processes = len(self.split(split)), position()[1]
         if samples < processes:
             raise DataError(
@@ -215,11 +221,11 @@ class DataModule(pl.LightningDataModule):
             )
         return samples
 
-    def _evaluate(self, split: SplitName) -> DataLoader[Batch]:
+    def _evaluate(self, split: str) -> DataLoader[Batch]:
         sampler = UnpaddedDistributedSampler(size=self._enough(split), batch_size=self.eval_batch_size)
         return self._load(split, sampler)
 
-    def _load(self, split: SplitName, sampler: ShuffledBatches | UnpaddedDistributedSampler) -> DataLoader[Batch]:
+    def _load(self, split: str, sampler: ShuffledBatches | UnpaddedDistributedSampler) -> DataLoader[Batch]:
         dataset = BatchDataset(self.split(split), self._outputs.get(split))
         # batch_size=None: the sampler's index tensors are whole batches, and Lightning finds set_epoch on it
         return DataLoader(

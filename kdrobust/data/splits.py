@@ -27,7 +27,7 @@ def allocate(counts: IntArray, total: int, *, least: int = 0, spare: int = 0) ->
     Returns:
         [K] samples to take; they add up to `total` where `least` and `spare` leave room for it.
     """
-    quota = counts * (total / counts.sum())
+    quota = counts * (total / int(counts.sum()))
     share: IntArray = np.clip(np.floor(quota).astype(np.int64), least, np.maximum(counts - spare, 0))
     while (missing := total - int(share.sum())) != 0:
         step = 1 if missing > 0 else -1
@@ -63,8 +63,9 @@ def stratified(labels: IntArray, total: int, *, seed: int, purpose: str, least: 
 
 def shuffled(places: IntArray, *, seed: int, purpose: str) -> IntArray:
     """The same places in a seeded order: files and folders are often sorted by class."""
-    order = torch.randperm(len(places), generator=generator(seed, purpose)).numpy()
-    return places[order]
+    order: IntArray = torch.randperm(len(places), generator=generator(seed, purpose)).numpy()
+    taken: IntArray = places[order]
+    return taken
 
 
 def to_unit(inputs: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -141,12 +142,14 @@ def channel_statistics(split: Split, *, at_most: int | None = None) -> tuple[tup
         (mean, std), one number a channel; the std of a constant channel is given as 1, so that it can be divided by.
     """
     places = split.indices[:at_most]
-    count, total, squares = 0, 0.0, 0.0
-    for chunk in places.split(4096):
+    count = 0
+    total, squares = torch.zeros(2, 1, dtype=torch.float64)
+    for start in range(0, len(places), 4096):
+        chunk = places[start : start + 4096]
         values = to_unit(split.raw(chunk), torch.float64).transpose(0, 1).flatten(1)
         count += values.shape[1]
         total, squares = total + values.sum(dim=1), squares + values.square().sum(dim=1)
-    mean = torch.as_tensor(total / count)
-    variance = (torch.as_tensor(squares / count) - mean.square()).clamp_min_(0)
+    mean = total / count
+    variance = squares / count - mean.square()
     std = torch.where(variance > 1e-12, variance.sqrt(), 1.0)
     return tuple(mean.tolist()), tuple(std.tolist())

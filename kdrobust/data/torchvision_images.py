@@ -99,8 +99,8 @@ class TorchvisionImages:
     """MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100 or SVHN, where and as torchvision keeps them.
 
     MNIST and Fashion-MNIST are also taken from the four `.gz` files, be they in torchvision's folder or (Fashion-MNIST)
-    where Debian's package `dataset-fashion-mnist` puts them. torchvision itself refuses Debian's: their gzip header, and
-    so their md5, differs, while the data are bit-identical.
+    where Debian's package `dataset-fashion-mnist` puts them. torchvision itself refuses Debian's: their gzip header
+    differs, and so their md5, while the data are bit-identical.
 
     Args:
         dataset: which one.

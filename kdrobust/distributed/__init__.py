@@ -1,5 +1,6 @@
 """Several processes: the launcher that starts them from the job's own config, and the samplers that feed them."""
 
+from kdrobust.distributed.processes import evaluation_shard, join_ranks, world_size
 from kdrobust.distributed.sampler import ShuffledBatches, UnpaddedDistributedSampler, position
 from kdrobust.distributed.strategy import ConfigDDPStrategy, SameConfig, finish_ranks, start_ranks
 
@@ -8,7 +9,10 @@ __all__ = [
     "SameConfig",
     "ShuffledBatches",
     "UnpaddedDistributedSampler",
+    "evaluation_shard",
     "finish_ranks",
+    "join_ranks",
     "position",
     "start_ranks",
+    "world_size",
 ]

@@ -115,7 +115,10 @@ def read_number(value: Any, key: str, trusted: Sequence[str] = ()) -> Number:
         return float(value)
     if not isinstance(value, Mapping) or "schedule" not in value:
         raise ValueError(f"{key}: expected a number, a fraction or a schedule, got {value!r}")
-    function = find_function(value["schedule"], (schedules,), "schedule", trusted)
+    try:
+        function = find_function(value["schedule"], (schedules,), "schedule", trusted)
+    except ValueError as error:
+        raise ValueError(f"{key}.schedule: {error}") from None
     arguments = {name: item for name, item in value.items() if name != "schedule"}
     scheduled = _checked(function, arguments, key, skip=("epoch",))
 

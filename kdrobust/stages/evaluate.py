@@ -15,7 +15,16 @@ from kdrobust.attacks import GradientAttack
 from kdrobust.config import instantiate
 from kdrobust.data import DataModule
 from kdrobust.distributed import evaluation_shard, finish_ranks, join_ranks
-from kdrobust.evaluation import Evaluation, evaluate, merge, model_cost, run_checks, select_subset, to_result, write_samples
+from kdrobust.evaluation import (
+    Evaluation,
+    evaluate,
+    merge,
+    model_cost,
+    run_checks,
+    stratified,
+    to_result,
+    write_samples,
+)
 from kdrobust.models import Classifier, check_spec, file_hash, read_checkpoint, restore_classifier
 from kdrobust.report import comparison_table, print_table
 from kdrobust.stages import figures
@@ -55,7 +64,7 @@ def measure(cfg: DictConfig, model: Classifier, data: DataModule, rank: int, wor
     """Run the suite on this process's share of the test samples; the whole evaluation comes back on rank 0."""
     suite = cfg.evaluation
     test = data.split("test")
-    chosen = select_subset(test.labels, suite.num_samples, seed=int(suite.seed))
+    chosen = stratified(test.labels, suite.num_samples, seed=int(suite.seed))
     mine = evaluation_shard(chosen, rank, world)
     attacks: Mapping[str, GradientAttack] = instantiate(suite.attacks)
     threat, device = instantiate(cfg.threat), choose_device(cfg.trainer)
@@ -119,7 +128,7 @@ def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
             finish_ranks(processes, failed=failed)
         if evaluation is None or not is_main_process():
             return None
-        write_samples(evaluation, folder / "samples.npz")
+        write_samples(folder / "samples.npz", evaluation)
         cost = model_cost(model.cpu(), data.spec)
         files = {"samples": "samples.npz"}
         attacks = instantiate(cfg.evaluation.attacks)

@@ -18,7 +18,7 @@ STAGES = ("teacher", "outputs", "distill", "evaluate", "pipeline")
 
 def _quiet() -> None:
     # Lightning's advertisements and its notes on devices say nothing a run's own lines do not
-    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.distributed"):
+    for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*number of training batches.*is smaller than the logging interval.*")

@@ -11,12 +11,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kdrobust.config import check, compose, dead_keys, ensure, instantiate, numbers, to_plain
+from kdrobust.config import check, compose, dead_keys, ensure, instantiate, numbers, register, to_plain
 from kdrobust.config.compose import load
 from kdrobust.config.dead import dead_additions
 from kdrobust.config.targets import locate
 from kdrobust.errors import UsageError
 
+register()
 PART = {"_target_": "components.Part", "eps": "8/255"}
 
 
@@ -96,6 +97,11 @@ def test_one_wrong_value_read_in_many_places_is_one_line_at_its_source() -> None
         two={"inner": {**PART, "eps": "${one.eps}"}, "whole": "${one}"},
     )
     assert check(cfg) == ["threat.eps: expected a number or a fraction such as 8/255, got 'abc' (one.eps reads it)"]
+
+
+def test_arithmetic_on_a_wrong_value_is_told_at_the_value() -> None:
+    cfg = config(threat={"eps": "abc"}, a="${div:${threat.eps},4}", b={"c": "${a}", "d": "${mul:2,${a}}"})
+    assert check(cfg) == ["threat.eps: expected a number or a fraction such as 8/255, got 'abc'"]
 
 
 def test_a_missing_value_read_elsewhere_is_told_once() -> None:

@@ -1,0 +1,111 @@
+"""The vectors of the methods' own code, and that the check can fail."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kdrobust.conformance import check_case, read_cases
+from kdrobust.conformance.__main__ import main
+from kdrobust.conformance.recipes import known_methods
+
+VECTORS = Path(__file__).parent / "vectors"
+COVERED = {"rslad", "ard", "adaad", "trades", "mart", "soft_target"}
+CASES = [
+    case
+    for name in ("adversarial-distillation.json", "knowledge-losses.json")
+    for case in read_cases(VECTORS / name)
+    if case.method in COVERED
+]
+
+
+def test_every_covered_method_has_cases():
+    assert {case.method for case in CASES} == COVERED
+    assert set(known_methods()) >= COVERED
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.method}-{dict(case.hyperparameters)}"[:60])
+def test_our_losses_equal_the_authors(case):
+    outcome = check_case(case)
+    assert outcome.passed, (outcome.problem, outcome.errors)
+    gradients = {name: error for name, error in outcome.errors.items() if name != "loss"}
+    assert gradients
+    assert max(gradients.values()) < (1e-6 if case.method == "mart" else 1e-9)
+
+
+def altered(tmp_path, change):
+    entries = json.loads((VECTORS / "adversarial-distillation.json").read_text())
+    entry = next(entry for entry in entries if entry["method"] == "trades")
+    change(entry)
+    path = tmp_path / "vectors.json"
+    path.write_text(json.dumps([entry]))
+    return path
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda entry: entry.update(loss=entry["loss"] * (1 + 1e-8)),
+        lambda entry: entry["gradients"]["student_clean"][0].__setitem__(0, 0.5),
+        lambda entry: entry["hyperparameters"].update(beta=5.9),
+        lambda entry: entry["inputs"]["student_clean"][1].__setitem__(2, 0.1),
+        lambda entry: entry.update(method="tradez"),
+        lambda entry: entry["hyperparameters"].update(gamma=1.0),
+        lambda entry: entry["inputs"].pop("student_adversarial") and entry["gradients"].pop("student_adversarial"),
+    ],
+)
+def test_a_difference_fails(tmp_path, change, capsys):
+    assert main([str(altered(tmp_path, change))]) == 1
+    assert "0 of 1 cases agree" in capsys.readouterr().out
+
+
+def test_other_logits_and_other_numbers_pass_too(tmp_path):
+    # a fresh case computed by a plain transcription of the formula
+    import torch
+
+    generator = torch.Generator().manual_seed(11)
+    clean, adversarial = (torch.randn(7, 3, generator=generator).double().requires_grad_() for _ in range(2))
+    labels = torch.randint(3, (7,), generator=generator)
+    p, q = clean.softmax(1), adversarial.softmax(1)
+    loss = -clean.log_softmax(1)[range(7), labels].mean() + 2.5 * (p * (p.log() - q.log())).sum(1).mean()
+    loss.backward()
+    case = {
+        "method": "trades",
+        "hyperparameters": {"beta": 2.5},
+        "inputs": {"student_clean": clean.tolist(), "student_adversarial": adversarial.tolist()},
+        "labels": labels.tolist(),
+        "loss": loss.item(),
+        "gradients": {"student_clean": clean.grad.tolist(), "student_adversarial": adversarial.grad.tolist()},
+    }
+    path = tmp_path / "fresh.json"
+    path.write_text(json.dumps([case]))
+    assert main([str(path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("{", "not a JSON"),
+        ("[]", "non-empty"),
+        ('[{"x": 1}]', "method"),
+        ('[{"method": "trades", "inputs": {"student_clean": [["a"]]}}]', "numbers"),
+        ('[{"method": "trades", "inputs": {"student_clean": [[NaN]]}}]', "NaN"),
+        ('[{"method": "trades", "inputs": {}, "gradients": {"student_clean": [[1]]}}]', "no input"),
+    ],
+)
+def test_broken_files_are_one_line(tmp_path, capsys, text, word):
+    path = tmp_path / "broken.json"
+    path.write_text(text)
+    assert main([str(path)]) == 1
+    error = capsys.readouterr().err.strip()
+    assert word in error
+    assert "\n" not in error
+    assert main([str(tmp_path / "absent.json")]) == 1
+
+
+def test_machine_readable_and_only(capsys):
+    file = str(VECTORS / "adversarial-distillation.json")
+    assert main([file, "--only", "mart", "--json"]) == 0
+    assert [row["passed"] for row in json.loads(capsys.readouterr().out)] == [True]
+    assert main([file, "--only", "nothing"]) == 2
+    assert main([file]) == 1, "methods of later issues are unknown and must not pass silently"

@@ -32,8 +32,9 @@ class DataModule(pl.LightningDataModule):
     """Splits, batches and augments what a source gives; pixels leave it as float32 in [0, 1].
 
     The validation set is a seeded, stratified part of the source's training set; the test set stays as it is. Every
-    draw is addressed: the split by `split_seed`, the order of epoch e by (seed, e), the augmentation of sample i in epoch e by (seed, e, i), so
-    that batches are the same whatever ran before, and augmentation the same whatever the batch size.
+    draw is addressed: the split by `split_seed`, the order of epoch e by (seed, e), the augmentation of sample i in
+    epoch e by (seed, e, i), so that batches are the same whatever ran before, and augmentation the same whatever the
+    batch size.
 
     Args:
         source: gives the arrays, see `kdrobust.data.Source`.
@@ -121,7 +122,9 @@ class DataModule(pl.LightningDataModule):
         shape = tuple(int(side) for side in arrays.x_train.shape[1:])
         if len(shape) != 3 and any(isinstance(step, Augmentation) for step in self.augmentations):
             raise UsageError(f"data.augmentation: for images only, and samples have shape {shape}; set it to null")
-        rows = partition(arrays, fraction=self.validation_fraction, limits=self.limits, seed=self.split_seed, classes=classes)
+        rows = partition(
+            arrays, fraction=self.validation_fraction, limits=self.limits, seed=self.split_seed, classes=classes
+        )
         on_disk = self.loader == "workers"
         for split, chosen in rows.items():
             images, labels = (arrays.x_test, arrays.y_test) if split == "test" else (arrays.x_train, arrays.y_train)

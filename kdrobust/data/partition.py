@@ -28,7 +28,7 @@ def partition(
         arrays: checked arrays.
         fraction: share of the training set that becomes validation, in (0, 1).
         limits: `limit_train`, `limit_validation`, `limit_test`: at most so many samples; None: all.
-        seed: the run's seed.
+        seed: addresses the choices and the orders.
         classes: K.
 
     Returns:

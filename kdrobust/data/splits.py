@@ -44,7 +44,7 @@ def stratified(labels: IntArray, total: int, *, seed: int, purpose: str, least: 
     Args:
         labels: [N] labels in 0 .. K-1.
         total: how many to choose, see `allocate`.
-        seed: the run's seed.
+        seed: addresses the choice.
         purpose: which choice this is; two purposes choose independently.
         least: of every class that has any, at least.
         spare: of every class, left out at least.

@@ -79,19 +79,21 @@ def evaluate(
         ValueError: lengths that differ, a batch size below 1, an attack called `clean`, `worst_case` or like a field.
     """
     _check_arguments(inputs, labels, indices, attacks, batch_size)
-    order = torch.argsort(indices.cpu(), stable=True)
-    samples = _Samples(inputs=inputs[order], labels=labels[order], indices=indices[order], device=device)
-    tell = progress or _silent
-    model.to(device)
-    before = snapshot(model)
-    with eval_mode(model):
-        clean = _clean_verdicts(model, samples, batch_size, tell)
-        outcomes = {}
-        for name, attack in attacks.items():
-            outcomes[name] = _attack_all(
-                name, attack, model, samples, clean, batch_size, seed=address(seed, f"evaluation/{name}"), tell=tell
-            )
-        side_effects = what_changed(model, before)
+    # whatever mode the caller is in: nothing made under inference mode may enter an attack's graph
+    with torch.inference_mode(False):
+        order = torch.argsort(indices.cpu(), stable=True)
+        samples = _Samples(inputs=inputs[order], labels=labels[order], indices=indices[order], device=device)
+        tell = progress or _silent
+        model.to(device)
+        before = snapshot(model)
+        with eval_mode(model):
+            clean = _clean_verdicts(model, samples, batch_size, tell)
+            outcomes = {}
+            for name, attack in attacks.items():
+                outcomes[name] = _attack_all(
+                    name, attack, model, samples, clean, batch_size, seed=address(seed, f"evaluation/{name}"), tell=tell
+                )
+            side_effects = what_changed(model, before)
     evaluation = Evaluation(
         indices=samples.indices.cpu().numpy().astype(np.int64),
         labels=samples.labels.cpu().numpy().astype(np.int64),

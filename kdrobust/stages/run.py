@@ -17,6 +17,8 @@ STAGES = ("teacher", "outputs", "distill", "evaluate", "pipeline")
 
 
 def _quiet() -> None:
+    import pytorch_lightning  # noqa: F401 - it sets its own level when imported
+
     # Lightning's advertisements and its notes on devices say nothing a run's own lines do not
     for name in ("pytorch_lightning", "pytorch_lightning.utilities.rank_zero", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -35,6 +35,10 @@ def check_config(cfg: DictConfig, extra: Sequence[str] = ()) -> None:
         UsageError: one line a problem.
     """
     ensure(cfg, extra_problems=extra)
+    # ranges belong to constructors: build what is cheap to build before anything slow starts
+    for key in ("threat", "attack", "optimizer", "callbacks", "data"):
+        if cfg.get(key) is not None:
+            instantiate(cfg[key])
 
 
 def check_method(cfg: DictConfig, *, needs_teacher: bool) -> Objective:

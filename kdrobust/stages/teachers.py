@@ -50,7 +50,7 @@ def teacher_config(cfg: DictConfig) -> DictConfig:
         "attack": training.attack.copy(),
         "seed": training.seed,
         "epochs": training.epochs,
-        "run": {"name": f"teacher_{cfg.run.name}", "root": cfg.run.root, "folder": None},
+        "run": {"name": training.name, "root": cfg.run.root, "folder": None},
     }
     return OmegaConf.create(merged)
 

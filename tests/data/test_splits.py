@@ -34,7 +34,7 @@ def arrays(labels, test=(0, 1, 2)):
 )
 def test_shares_add_up_and_stay_within_one_of_proportion(counts, part, least, spare):
     counts = np.array(counts)
-    total = int(round(part * counts.sum()))
+    total = round(part * int(counts.sum()))
     share = allocate(counts, total, least=least, spare=spare)
     assert (share >= least).all()
     assert (share <= counts - spare).all()
@@ -103,7 +103,7 @@ def test_a_class_of_one_sample_is_refused():
 
 
 def test_a_training_limit_below_the_classes_is_refused():
-    with pytest.raises(UsageError, match="data.limit_train: 2 samples cannot hold 3 classes"):
+    with pytest.raises(UsageError, match=r"data\.limit_train: 2 samples cannot hold 3 classes"):
         partition(arrays([0, 0, 1, 1, 2, 2]), fraction=0.5, limits={"limit_train": 2}, seed=0, classes=3)
 
 

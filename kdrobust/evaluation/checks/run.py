@@ -47,17 +47,22 @@ def run_checks(
     if not same or not torch.equal(labels.cpu()[order], torch.from_numpy(evaluation.labels)):
         raise ValueError("run_checks needs exactly the samples that were evaluated")
     model.to(device)
-    probe = Probe(
-        evaluation=evaluation,
-        model=model,
-        inputs=inputs[order],
-        device=device,
-        settings=settings or CheckSettings(),
-    )
+    with torch.inference_mode(False):
+        probe = Probe(
+            evaluation=evaluation,
+            model=model,
+            inputs=inputs[order],
+            device=device,
+            settings=settings or CheckSettings(),
+        )
+        return _judge(probe, progress)
+
+
+def _judge(probe: Probe, progress: Callable[[str, int, int], None] | None) -> tuple[Check, ...]:
     listed = sorted(REGISTRY.values(), key=lambda entry: int(entry.id[1:]))
     verdicts = []
     for done, entry in enumerate(listed, start=1):
-        with eval_mode(model):
+        with eval_mode(probe.model):
             try:
                 found = entry.run(probe)
             except KdrobustError as error:

@@ -12,8 +12,8 @@ from kdrobust.evaluation.checks.probe import Finding, Probe, points, tolerance, 
 from kdrobust.evaluation.intervals import wilson
 from kdrobust.evaluation.predict import connected, predict
 
-#: Share of survivors whose goal fell during the attack that is still no alarm (S9).
-DESCENT_LIMIT = 0.05
+#: Share of survivors that must be exceeded beyond doubt for an alarm (S5, S9): single samples prove nothing.
+UNDOUBTED = 0.05
 
 
 @trust_check(
@@ -54,8 +54,8 @@ def _verdict(failed: list[str], warned: list[str], well: str, measured: dict[str
 @trust_check(
     "S3",
     "unbounded attack breaks everything",
-    "Accuracy under PGD with an ε that reaches any image (1 for ℓ∞, the box's diameter √d for ℓ2), where the model knows "
-    "more than one answer. Fails above max(0.2 points, two standard errors), warns above 0.",
+    "Accuracy under PGD with an ε that reaches any image (ℓ∞: 1, ℓ2: √d, the diameter of the box); models with one "
+    "answer are left out. Fails above max(0.2 points, two standard errors), warns above 0.",
 )
 def unbounded(probe: Probe) -> Finding:
     """S3: with every image in reach, no accuracy can remain; what remains is gradient masking."""
@@ -95,8 +95,8 @@ def unbounded(probe: Probe) -> Finding:
 @trust_check(
     "S5",
     "random noise far weaker than gradients",
-    "Survivors of every gradient attack that the worst of n uniform draws from the ε-ball breaks. Fails above "
-    "max(0.2 points, two standard errors).",
+    "Survivors of every gradient attack that the worst of n uniform draws from the ε-ball breaks. Warns at the first, "
+    "fails where their share is above 5 % beyond doubt (lower end of the 95 % Wilson interval).",
 )
 def random_noise(probe: Probe) -> Finding:
     """S5: whoever withstands gradients must withstand blind noise."""
@@ -121,7 +121,8 @@ def random_noise(probe: Probe) -> Finding:
     broken = n - len(labels)
     measured = {"survivors": n, "draws": draws, "broken": broken}
     detail = f"{broken} of {n} survivors of gradients broken by the worst of {draws} draws"
-    if broken > n * tolerance(broken, 0, n):
+    # honest models trained at a large ε lose up to 3 % of PGD-20's survivors to noise; masked ones a third and more
+    if wilson(broken, n)[0] > UNDOUBTED:
         return Finding(verdict="fail", detail=detail, measured=measured)
     return Finding(verdict="warn" if broken else "pass", detail=detail, measured=measured)
 
@@ -144,7 +145,7 @@ def goal_ascends(probe: Probe) -> Finding:
         start, end = outcome.goal_start[survivors], outcome.goal_end[survivors]
         descended = int((end < start - 1e-6 * np.maximum(1.0, np.abs(start))).sum())
         measured[name] = {"survivors": n, "descended": descended}
-        if wilson(descended, n)[0] > DESCENT_LIMIT:
+        if wilson(descended, n)[0] > UNDOUBTED:
             failed.append(f"{name}: the goal fell on {descended} of {n} survivors ({points(descended / n)})")
         elif descended:
             warned.append(f"{name}: the goal fell on {descended} of {n} survivors")

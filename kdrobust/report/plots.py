@@ -1,0 +1,241 @@
+"""Plots of one run and of a comparison, as PNG files."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from kdrobust.errors import RunFolderError
+from kdrobust.report.rows import attack_title, read_row, threat_text
+from kdrobust.report.style import BLUE, CYCLE, GREY, ORANGE, VERMILLION, figure
+
+Curve = tuple[list[float], list[float]]
+_ACCURACIES = (
+    ("val/accuracy", "validation, clean", BLUE, "-"),
+    ("val/robust_accuracy", "validation, attacked", VERMILLION, "-"),
+    ("train/accuracy", "training, clean", BLUE, ":"),
+    ("train/robust_accuracy", "training, attacked", VERMILLION, ":"),
+)
+
+
+def _read_curves(metrics_csv: str | Path) -> dict[str, Curve]:
+    try:
+        with Path(metrics_csv).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise RunFolderError(f"{metrics_csv}: cannot be read ({error.strerror}); has the run begun?") from None
+    curves: dict[str, Curve] = {}
+    for row in rows:
+        for key, text in row.items():
+            if key not in ("epoch", "step") and text and row.get("epoch"):
+                value = float(text)
+                if math.isfinite(value):
+                    epochs, values = curves.setdefault(key, ([], []))
+                    epochs.append(float(row["epoch"]) + 1.0)
+                    values.append(value)
+    return curves
+
+
+def _best(curves: Mapping[str, Curve]) -> tuple[float, float, str] | None:
+    for key, label in (("val/robust_accuracy", "attacked"), ("val/accuracy", "clean")):
+        if key in curves:
+            epochs, values = curves[key]
+            place = values.index(max(values))
+            return epochs[place], values[place], label
+    return None
+
+
+def training_curves(metrics_csv: str | Path, path: str | Path) -> None:
+    """Draw a run's losses, accuracies and learning rate over the epochs; the best epoch is marked.
+
+    Args:
+        metrics_csv: the run's `metrics.csv`, one row an epoch: `epoch` (from 0), `train/loss`, `train/terms/<name>`,
+            `val/accuracy`, `val/robust_accuracy`, `lr...`; absent columns are left out.
+        path: of the PNG.
+
+    Raises:
+        RunFolderError: `metrics_csv` cannot be read, or the PNG cannot be written.
+    """
+    curves = _read_curves(metrics_csv)
+    rates = [key for key in curves if key.startswith("lr")]
+    terms = [key for key in curves if key.startswith("train/terms/")]
+    panels = [*(["loss"] if "train/loss" in curves else []), "accuracy", *(["rate"] if rates else [])]
+    widths = {"loss": 1.0, "accuracy": 1.15, "rate": 0.75}
+    with figure(path, width=3.7 * len(panels), height=3.3) as drawn:
+        axes = drawn.subplots(1, len(panels), squeeze=False, width_ratios=[widths[panel] for panel in panels])[0]
+        for panel, axis in zip(panels, axes, strict=True):
+            axis.grid(axis="y")
+            axis.set_xlabel("epoch")
+            axis.xaxis.get_major_locator().set_params(integer=True)
+            if panel == "loss":
+                _losses(axis, curves, terms)
+            elif panel == "accuracy":
+                _accuracies(axis, curves)
+            else:
+                for place, key in enumerate(rates):
+                    axis.plot(*curves[key], color=CYCLE[place % len(CYCLE)], label=key)
+                axis.set_title("Learning rate")
+                axis.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+                axis.set_ylim(bottom=0)
+
+
+def _losses(axis: Any, curves: Mapping[str, Curve], terms: Sequence[str]) -> None:
+    axis.plot(*curves["train/loss"], color="black", label="objective")
+    # a single term is the objective itself, up to its weight
+    for place, key in enumerate(terms if len(terms) > 1 else ()):
+        name = key.removeprefix("train/terms/").replace("_", " ")
+        axis.plot(*curves[key], color=CYCLE[place % len(CYCLE)], linestyle="--", label=f"{name} (unweighted)")
+    axis.set_title("Training loss")
+    axis.set_ylabel("loss")
+    axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
+    axis.legend()
+
+
+def _accuracies(axis: Any, curves: Mapping[str, Curve]) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    for key, label, colour, style in _ACCURACIES:
+        if key in curves:
+            axis.plot(*curves[key], color=colour, linestyle=style, label=label, alpha=1.0 if style == "-" else 0.7)
+    axis.set_title("Accuracy")
+    axis.set_ylabel("samples classified correctly")
+    axis.set_ylim(0, 1)
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    best = _best(curves)
+    if best is not None:
+        epoch, value, label = best
+        axis.axvline(epoch, color=GREY, linewidth=1.0, linestyle="--", zorder=0)
+        told = f"best epoch {epoch:.0f}: {100 * value:.1f} % {label}"
+        axis.plot([epoch], [value], "o", color=VERMILLION if label == "attacked" else BLUE, markersize=6, label=told)
+    axis.legend(loc="lower right")
+
+
+def adversarial_grid(
+    clean: Tensor,
+    adversarial: Tensor,
+    labels: Tensor,
+    predictions_clean: Tensor,
+    predictions_adversarial: Tensor,
+    class_names: Sequence[str],
+    eps_text: str,
+    path: str | Path,
+) -> None:
+    """Draw images, what an attack added to them, and the attacked images, each with the model's answer.
+
+    Args:
+        clean: [N, C, H, W] in [0, 1], C of 1 or 3; the first 8 are drawn.
+        adversarial: x', the same shape.
+        labels: [N] int64.
+        predictions_clean: [N] int64, the answers to `clean`.
+        predictions_adversarial: [N] int64, the answers to `adversarial`.
+        class_names: names by class; numbers where it is too short.
+        eps_text: the threat in words, e.g. `ℓ∞, ε = 8/255`.
+        path: of the PNG.
+
+    Raises:
+        ValueError: no samples, or inputs that are no images.
+        RunFolderError: the PNG cannot be written.
+    """
+    if clean.dim() != 4 or clean.shape[1] not in (1, 3) or not len(clean):
+        raise ValueError(f"expected images [N, 1 or 3, H, W], got shape {tuple(clean.shape)}")
+    count = min(8, len(clean))
+    clean, adversarial = clean[:count].detach().float().cpu(), adversarial[:count].detach().float().cpu()
+    change = adversarial - clean
+    largest = float(change.abs().max())
+    gain = 0.5 / largest if largest > 0 else 1.0
+    pictures = (clean, (0.5 + change * gain).clamp(0, 1), adversarial)
+    answers = (predictions_clean.tolist(), None, predictions_adversarial.tolist())
+    names = ("clean", f"change\n× {gain:.3g}", "attacked")
+    with figure(path, width=1.25 * count + 0.7, height=4.5) as drawn:
+        drawn.suptitle(f"Adversarial examples ({eps_text})", x=0.01, ha="left", fontsize=11, fontweight="bold")
+        axes = drawn.subplots(3, count, squeeze=False)
+        for line, (images, answer, name) in enumerate(zip(pictures, answers, names, strict=True)):
+            for column in range(count):
+                axis = axes[line][column]
+                _picture(axis, images[column], difference=answer is None)
+                if answer is not None:
+                    right = answer[column] == int(labels[column])
+                    told = f"{'✓' if right else '✗'} {_name(class_names, answer[column])}"
+                    axis.set_title(told, fontsize=9, loc="center", color="#00694D" if right else "#B03A00", pad=3)
+            axes[line][0].set_ylabel(name, fontsize=10, rotation=0, ha="right", va="center", labelpad=8)
+
+
+def _picture(axis: Any, image: Tensor, *, difference: bool) -> None:
+    # orange and purple, apart for every kind of colour vision; grey tells nothing from 0
+    colours = "PuOr" if difference else "gray"
+    picture = image[0] if image.shape[0] == 1 else image.permute(1, 2, 0)
+    axis.imshow(picture.numpy(), cmap=colours, vmin=0.0, vmax=1.0, interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(True)
+        spine.set_color("#CCCCCC")
+
+
+def _name(class_names: Sequence[str], label: int) -> str:
+    name = str(class_names[label]) if 0 <= label < len(class_names) else str(label)
+    return name if len(name) <= 12 else name[:11] + "…"
+
+
+def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Draw the accuracies of models without attack and under each attack, as grouped bars.
+
+    Whiskers are Wilson intervals over the samples; where a row has several seeds, bars are means and dots the seeds.
+
+    Args:
+        rows: see `kdrobust.report.read_row`.
+        path: of the PNG.
+
+    Raises:
+        ValueError: no rows.
+        RunFolderError: the PNG cannot be written.
+    """
+    from matplotlib.ticker import PercentFormatter
+
+    read = [read_row(row) for row in rows]
+    if not read:
+        raise ValueError("a comparison needs at least one row")
+    keys = [key for key in dict.fromkeys(key for row in read for key in row.figures) if key != "worst_case"]
+    colours = dict(zip(keys, (BLUE, ORANGE, VERMILLION, *CYCLE[2:4], "#8C564B"), strict=False))
+    thick = 0.8 / len(keys)
+    with figure(path, width=8.0, height=1.1 + 0.29 * len(keys) * len(read)) as drawn:
+        axis = drawn.subplots()
+        for place, row in enumerate(read):
+            for at, key in enumerate(key for key in keys if key in row.figures):
+                values, y = row.figures[key], place - 0.4 + thick * (at + 0.5)
+                colour = colours.get(key, GREY)
+                axis.barh(y, values.mean, height=0.86 * thick, color=colour, hatch="//" if row.reasons else None)
+                low, high = values.interval
+                axis.plot([low, high], [y, y], color="black", linewidth=1.2, solid_capstyle="butt")
+                if values.std is not None:
+                    axis.plot(values.values, [y] * row.seeds, "o", color="white", mec="black", mew=0.7, ms=3.5)
+                told = f"{100 * values.mean:.1f}" + (f" ± {100 * values.std:.1f}" if values.std is not None else "")
+                axis.text(max(high, *values.values) + 0.012, y, told, va="center", fontsize=9)
+        axis.set_yticks(range(len(read)), [f"{row.name} †" if row.reasons else row.name for row in read])
+        axis.tick_params(axis="y", length=0)
+        axis.invert_yaxis()
+        axis.set_xlim(0, 1.1)
+        axis.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
+        axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axis.grid(axis="x")
+        axis.set_xlabel(_caption(read))
+        from matplotlib.patches import Patch
+
+        handles = [Patch(color=colours.get(key, GREY), label=attack_title(key)) for key in keys]
+        drawn.legend(handles=handles, loc="outside upper right", ncols=len(keys), fontsize=9)
+        drawn.suptitle(f"Accuracy ({threat_text(read[0].setting['threat'])})", x=0.01, ha="left", fontweight="bold")
+
+
+def _caption(rows: Sequence[Any]) -> str:
+    n, seeds = max(row.n for row in rows), max(row.seeds for row in rows)
+    text = f"test samples classified correctly (n = {n:,}); lines: {100 * float(rows[0].setting['confidence']):g} % interval"
+    if seeds > 1:
+        text += "; dots: seeds"
+    if any(row.reasons for row in rows):
+        text += "; †: failed a trust check"
+    return text

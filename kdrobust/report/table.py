@@ -1,0 +1,156 @@
+"""The comparison of models as a table: for the terminal, as Markdown, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kdrobust.report.rows import Figure, Row, attack_text, attack_title, read_row, threat_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_MARK = "†"
+_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def human(count: float | None) -> str:
+    """A count with a unit: 151.2 k, 3.4 M; a dash where it is unknown."""
+    if count is None:
+        return "–"
+    # 999,950 and more would round to 1000.0 k: that is 1.0 M
+    for size, unit in _UNITS:
+        if count >= 0.99995 * size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:g}"
+
+
+def accuracy_text(figure: Figure, *, interval: bool = False) -> str:
+    """An accuracy in per cent: `56.5`, with seeds `56.5 ± 0.8`, with its interval `56.5 [53.4, 59.5]`."""
+    text = f"{100 * figure.mean:.1f}"
+    if figure.std is not None:
+        text += f" ± {100 * figure.std:.1f}"
+    if interval:
+        text += f" [{100 * figure.interval[0]:.1f}, {100 * figure.interval[1]:.1f}]"
+    return text
+
+
+def _keys(rows: Sequence[Row]) -> list[str]:
+    keys = list(dict.fromkeys(key for row in rows for key in row.figures if key != "worst_case"))
+    # beside one iterative attack the worst case says hardly more than that attack does
+    return [*keys, "worst_case"] if len(keys) > 3 else keys
+
+
+def _cells(row: Row, keys: Sequence[str]) -> list[str]:
+    last = [key for key in keys if key in row.figures][-1:]
+    cells = [f"{row.name} {_MARK}" if row.reasons else row.name, human(row.parameters), human(row.flops)]
+    for key in keys:
+        known = key in row.figures
+        cells.append(accuracy_text(row.figures[key], interval=key in last) if known else "–")
+    return [*cells, f"{row.n:,}"]
+
+
+def _headers(keys: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    confidence = f"{100 * float(rows[0].setting['confidence']):g} % CI"
+    titles = [attack_title(key) for key in keys]
+    titles[-1] += f" [{confidence}]"
+    return ["model", "parameters", "FLOPs", *titles, "n"]
+
+
+def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader must know to believe the table: threat, attacks, samples, seeds, verdict of the trust checks."""
+    read = [read_row(row) for row in rows]
+    if not read:
+        return []
+    lines = ["Accuracies in per cent of all n samples; wrong without attack counts as broken."]
+    threats = dict.fromkeys(threat_text(row.setting["threat"]) for row in read)
+    lines.append("Threat: " + "; ".join(threats) + ".")
+    attacks = {key: value["spec"] for row in read for key, value in row.setting["attacks"].items()}
+    lines.append("Attacks: " + "; ".join(attack_text(key, spec) for key, spec in attacks.items()) + ".")
+    confidence = f"{100 * float(read[0].setting['confidence']):g} %"
+    spread = f"[low, high]: {confidence} Wilson interval over the samples"
+    seeds = sorted({row.seeds for row in read if row.seeds > 1})
+    if seeds:
+        spread += f"; ±: standard deviation over {' or '.join(map(str, seeds))} seeds"
+    lines.append(spread + ".")
+    lines.append(_verdict(read))
+    lines += [f"{_MARK} {row.name}: unreliable: {reason}" for row in read for reason in row.reasons]
+    return lines
+
+
+def _verdict(rows: Sequence[Row]) -> str:
+    failed = [row.name for row in rows if row.reasons]
+    unchecked = [row.name for row in rows if not row.checked]
+    warned = [row.name for row in rows if row.warnings and not row.reasons]
+    parts = []
+    if failed:
+        parts.append(f"failed for {', '.join(failed)} ({_MARK})")
+    if unchecked:
+        parts.append(f"not run for {', '.join(unchecked)}")
+    if warned:
+        parts.append(f"passed with warnings for {', '.join(warned)}")
+    if not parts:
+        return "Trust checks: passed for every model."
+    return "Trust checks: " + "; ".join(parts) + "."
+
+
+def rich_table(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Table:
+    """The table for a terminal; print it with `rich`, then print `footnotes`.
+
+    Args:
+        rows: see `kdrobust.report.read_row`.
+        title: above the table.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    read = [read_row(row) for row in rows]
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    if not read:
+        return table
+    keys = _keys(read)
+    for place, header in enumerate(_headers(keys, read)):
+        table.add_column(Text(header), justify="left" if place == 0 else "right", no_wrap=place > 0, overflow="fold")
+    for row in read:
+        # Text, not markup: an interval's brackets are no style
+        table.add_row(*(Text(cell) for cell in _cells(row, keys)), style="yellow" if row.reasons else None)
+    return table
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The table and its footnotes as Markdown text.
+
+    Args:
+        rows: see `kdrobust.report.read_row`.
+    """
+    read = [read_row(row) for row in rows]
+    if not read:
+        return ""
+    keys = _keys(read)
+    headers = _headers(keys, read)
+    lines = [headers, ["---", *(["---:"] * (len(headers) - 1))], *(_cells(row, keys) for row in read)]
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return table + "\n\n" + "\n".join(f"- {line}" for line in footnotes(rows)) + "\n"
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The figures as CSV text: one line a model and attack, shares in [0, 1], unrounded.
+
+    Args:
+        rows: see `kdrobust.report.read_row`.
+    """
+    buffer = io.StringIO()
+    columns = ["model", "parameters", "flops", "norm", "eps", "attack", "n", "seeds", "accuracy", "std", "low", "high"]
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*columns, "unreliable"])
+    for row in map(read_row, rows):
+        threat = row.setting["threat"]
+        for key, figure in row.figures.items():
+            cost = ["" if value is None else value for value in (row.parameters, row.flops)]
+            spread = ["" if figure.std is None else figure.std, *figure.interval]
+            where = [threat["norm"], threat["eps"], key, row.n, row.seeds]
+            writer.writerow([row.name, *cost, *where, figure.mean, *spread, str(bool(row.reasons)).lower()])
+    return buffer.getvalue()

@@ -1,8 +1,20 @@
 """Attacks: a threat model climbing a goal, in one gradient loop."""
 
 from kdrobust.attacks.callback import AttackCallback
-from kdrobust.attacks.gradient import AttackResult, GradientAttack, NoAttack
+from kdrobust.attacks.contract import check_inputs, check_logits
 from kdrobust.attacks.goals import GOALS, Target
+from kdrobust.attacks.gradient import GradientAttack, NoAttack
+from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.threat import Threat
 
-__all__ = ["GOALS", "AttackCallback", "AttackResult", "GradientAttack", "NoAttack", "Target", "Threat"]
+__all__ = [
+    "GOALS",
+    "AttackCallback",
+    "AttackResult",
+    "GradientAttack",
+    "NoAttack",
+    "Target",
+    "Threat",
+    "check_inputs",
+    "check_logits",
+]

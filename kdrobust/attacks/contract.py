@@ -1,18 +1,41 @@
-"""The contract of an attack: what may be attacked, and that nothing but the answer changes."""
+"""The contract of an attack: on what a robust accuracy would not be a lie."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdrobust.errors import AttackError
 
 
-def check_inputs(inputs: Tensor, labels: Tensor, bounds: tuple[float, float]) -> None:
-    """Refuse inputs on which a robust accuracy would be a lie.
+def check_shapes(inputs: Tensor, labels: Tensor, **others: Tensor | None) -> None:
+    """Refuse types and shapes that do not fit together. Reads no values, so it costs no synchronisation.
+
+    Args:
+        inputs: [B, ...] floating.
+        labels: [B] integers.
+        **others: `keys` and `targets` [B], `initial` [B, ...]; None where there is none.
+
+    Raises:
+        AttackError: one line with what was found and the remedy.
+    """
+    if not inputs.is_floating_point():
+        raise AttackError(f"inputs are {inputs.dtype}: attacks need floating pixels; divide by 255")
+    count = len(inputs)
+    for name, values in (("labels", labels), *others.items()):
+        if values is None:
+            continue
+        expected = tuple(inputs.shape) if name == "initial" else (count,)
+        if tuple(values.shape) != expected:
+            raise AttackError(f"{name} have shape {tuple(values.shape)} for {count} inputs; expected {expected}")
+        if name in ("labels", "targets") and (values.is_floating_point() or values.dtype == torch.bool):
+            raise AttackError(f"{name} are {values.dtype}: expected class numbers (int64)")
+
+
+def check_inputs(inputs: Tensor, labels: Tensor, bounds: Sequence[float] = (0.0, 1.0)) -> None:
+    """Refuse inputs on which a robust accuracy would be a lie. Reads values: one host synchronisation.
 
     Args:
         inputs: [B, ...] floating.
@@ -22,12 +45,7 @@ def check_inputs(inputs: Tensor, labels: Tensor, bounds: tuple[float, float]) ->
     Raises:
         AttackError: one line with what was found and the remedy.
     """
-    if not inputs.is_floating_point():
-        raise AttackError(f"inputs are {inputs.dtype}: attacks need floating pixels; divide by 255")
-    if labels.dim() != 1 or len(labels) != len(inputs):
-        raise AttackError(f"labels have shape {tuple(labels.shape)} for {len(inputs)} inputs; expected ({len(inputs)},)")
-    if labels.is_floating_point():
-        raise AttackError(f"labels are {labels.dtype}: expected class numbers (int64)")
+    check_shapes(inputs, labels)
     if not inputs.numel():
         return
     if not bool(inputs.isfinite().all()):
@@ -41,53 +59,28 @@ def check_inputs(inputs: Tensor, labels: Tensor, bounds: tuple[float, float]) ->
 def check_logits(logits: Tensor, labels: Tensor) -> None:
     """Refuse outputs that are no logits of these labels.
 
+    Args:
+        logits: what the model returned on clean inputs.
+        labels: [B] integers.
+
     Raises:
         AttackError: wrong shape, labels out of range, NaN, or probabilities instead of logits.
     """
+    if not isinstance(logits, Tensor):
+        raise AttackError(f"the model returned {type(logits).__name__}; expected a tensor of logits [B, K]")
     if logits.dim() != 2 or len(logits) != len(labels):
-        raise AttackError(f"the model returned shape {tuple(logits.shape)} for {len(labels)} inputs; expected [B, K] logits")
+        found = tuple(logits.shape)
+        raise AttackError(f"the model returned shape {found} for {len(labels)} inputs; expected [B, K] logits")
     if not logits.numel():
         return
-    classes = logits.shape[1]
-    if int(labels.min()) < 0 or int(labels.max()) >= classes:
-        raise AttackError(f"labels lie in [{int(labels.min())}, {int(labels.max())}], the model has classes 0..{classes - 1}")
+    last = logits.shape[1] - 1
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > last:
+        raise AttackError(f"labels lie in [{low}, {high}], the model has classes 0..{last}; check data and model")
     if not bool(logits.isfinite().all()):
-        raise AttackError("the model's logits are NaN or infinite on clean inputs")
-    sums = logits.float().sum(dim=1)
-    if bool((logits >= 0).all()) and bool(((sums - 1.0).abs() < 1e-4).all()):
+        raise AttackError("the model's logits are NaN or infinite on clean inputs; check its weights")
+    # a softmax in half precision sums to 1 only roughly
+    tolerance = 1e-4 if logits.dtype.itemsize >= 4 else 2e-2
+    near_one = (logits.double().sum(dim=1) - 1.0).abs() < tolerance
+    if bool(((logits >= 0).all(dim=1) & near_one).all()):
         raise AttackError("the model returns probabilities (rows sum to 1): drop its softmax, attacks need logits")
-
-
-@contextmanager
-def attack_mode(model: Callable[[Tensor], Tensor], mode: str) -> Iterator[None]:
-    """A model as an attack needs it, and afterwards exactly as it was, even after an exception.
-
-    Every module is put into eval (or train) mode and back into its own; parameters ask for no gradient meanwhile; in
-    train mode the running statistics of normalisation layers are put back.
-
-    Args:
-        model: an `nn.Module`, or any function (then nothing is touched).
-        mode: `eval` or `train`.
-    """
-    if not isinstance(model, nn.Module):
-        yield
-        return
-    modes = [(module, module.training) for module in model.modules()]
-    asking = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    buffers = []
-    if mode == "train":
-        buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    try:
-        for module, _ in modes:
-            module.training = mode == "train"
-        for parameter in asking:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter in asking:
-            parameter.requires_grad_(True)
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)

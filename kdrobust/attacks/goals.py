@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdrobust.errors import UsageError
-from kdrobust.losses.numerics import kl_per_class, lift
+from kdrobust.losses.numerics import check_temperature, kl_per_class, lift
 
+#: Called with (x' [B, ...], the model's logits on it [B, K]); what is climbed, [B].
 Climb = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -26,6 +28,7 @@ class Target:
         labels: [B] int64: the true classes, or the wanted ones of a targeted attack.
         teacher: the teacher, inputs to logits; None where there is none.
         teacher_logits: the teacher's logits on x, [B, K], or a function that computes them when asked.
+        targets: [B] int64, the wanted classes of goals that weigh a wanted class against the true one.
     """
 
     model: Callable[[Tensor], Tensor]
@@ -33,6 +36,7 @@ class Target:
     labels: Tensor
     teacher: Callable[[Tensor], Tensor] | None = None
     teacher_logits: Tensor | Callable[[], Tensor] | None = None
+    targets: Tensor | None = None
 
     def teacher_on_clean(self) -> Tensor:
         """T(x), [B, K], without graph.
@@ -40,36 +44,57 @@ class Target:
         Raises:
             UsageError: there is no teacher.
         """
-        if isinstance(self.teacher_logits, Tensor):
-            return self.teacher_logits.detach()
         with torch.no_grad():
+            if isinstance(self.teacher_logits, Tensor):
+                return normal_tensor(self.teacher_logits)
             if callable(self.teacher_logits):
-                return self.teacher_logits().detach()
+                return normal_tensor(self.teacher_logits())
             if self.teacher is not None:
-                return self.teacher(self.inputs).detach()
-        raise UsageError("attack.goal: it climbs a divergence from a teacher, but there is none; use cross_entropy")
+                return normal_tensor(self.teacher(self.inputs))
+        raise UsageError(
+            "attack.goal=kl_to_teacher: there is no teacher; set teacher.checkpoint, or attack.goal=cross_entropy"
+        )
+
+
+def normal_tensor(values: Tensor) -> Tensor:
+    """Without graph; a copy where it was made under `inference_mode`, which no graph may hold."""
+    return values.detach().clone() if values.is_inference() else values.detach()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the labels, [B]."""
+    """Cross-entropy of the labels, [B].
+
+    Args:
+        logits: [B, K].
+        labels: [B] int64.
+    """
     return F.cross_entropy(lift(logits), labels, reduction="none")
 
 
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     r"""Carlini-Wagner margin $\max_{j \ne y} z_j - z_y$, [B]; positive where the model is wrong. Never saturates.
 
+    Args:
+        logits: [B, K].
+        labels: [B] int64.
+
     Source: Carlini & Wagner, S&P 2017, arXiv:1608.04644, f₆ without its floor.
     """
     values = lift(logits)
-    own = values.gather(1, labels.unsqueeze(1)).squeeze(1)
-    others = values.masked_fill(F.one_hot(labels, values.shape[1]).bool(), float("-inf"))
-    return others.amax(dim=1) - own
+    at = labels.unsqueeze(1)
+    # -∞, not a product with a one-hot mask: the best other logit may be negative
+    others = values.scatter(1, at, float("-inf"))
+    return others.amax(dim=1) - values.gather(1, at).squeeze(1)
 
 
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     r"""Difference of logits ratio $-(z_y - \max_{i \ne y} z_i) / (z_{\pi_1} - z_{\pi_3} + 10^{-12})$, [B].
 
-    Invariant to shift and scale of the logits. Needs at least three classes.
+    Invariant to shift and scale of the logits. π sorts the logits downwards.
+
+    Args:
+        logits: [B, K], K >= 3.
+        labels: [B] int64.
 
     Raises:
         UsageError: fewer than three classes.
@@ -79,13 +104,85 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     if logits.shape[1] < 3:
         raise UsageError(f"attack.goal=dlr: needs at least 3 classes, the model has {logits.shape[1]}; use margin")
     values = lift(logits)
-    ordered = values.sort(dim=1, descending=True).values
+    ordered = values.topk(3, dim=1).values
     return margin(values, labels) / (ordered[:, 0] - ordered[:, 2] + 1e-12)
 
 
-def kl(target: Tensor, logits: Tensor) -> Tensor:
-    r"""$\mathrm{KL}(\sigma(t) \,\|\, \sigma(z))$, [B], summed over the classes; gradient through both arguments."""
-    return kl_per_class(lift(target), lift(logits)).sum(dim=1)
+def dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    r"""Targeted difference of logits ratio $-(z_y - z_t) / (z_{\pi_1} - (z_{\pi_3} + z_{\pi_4}) / 2 + 10^{-12})$, [B].
+
+    It is climbed: the higher, the closer to the wanted class.
+
+    Args:
+        logits: [B, K], K >= 4.
+        labels: [B] int64, the true classes y.
+        targets: [B] int64, the wanted classes t.
+
+    Raises:
+        UsageError: fewer than four classes.
+
+    Source: Croce & Hein, ICML 2020, arXiv:2003.01690, eq. 7.
+    """
+    if logits.shape[1] < 4:
+        raise UsageError(
+            f"attack.goal=dlr_targeted: needs at least 4 classes, the model has {logits.shape[1]}; use margin"
+        )
+    values = lift(logits)
+    ordered = values.topk(4, dim=1).values
+    own, wanted = (values.gather(1, at.unsqueeze(1)).squeeze(1) for at in (labels, targets))
+    return (wanted - own) / (ordered[:, 0] - 0.5 * (ordered[:, 2] + ordered[:, 3]) + 1e-12)
+
+
+def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
+    r"""$\mathrm{KL}(\sigma_\tau(t) \,\|\, \sigma_\tau(z))$, [B], summed over the classes; gradient through both.
+
+    Without the factor τ² of the losses: no step rule sees it.
+
+    Args:
+        target: logits of the target, [B, K].
+        logits: [B, K].
+        temperature: τ > 0.
+    """
+    return kl_per_class(lift(target) / temperature, lift(logits) / temperature).sum(dim=1)
+
+
+def kl_to_teacher(target: Target, *, temperature: float = 1.0) -> Climb:
+    """Climb KL(T(x) ‖ S(x')), T(x) fixed.
+
+    Source: RSLAD, Zi et al., ICCV 2021, arXiv:2108.07969.
+    """
+    check_temperature(temperature)
+    fixed = target.teacher_on_clean()
+    return lambda adversarial, logits: kl(fixed, logits, temperature)
+
+
+def kl_to_live_teacher(target: Target, *, temperature: float = 1.0) -> Climb:
+    """Climb KL(T(x') ‖ S(x')); the gradient flows through the teacher too.
+
+    Raises:
+        UsageError: there is no teacher that answers.
+
+    Source: AdaAD, Huang et al., CVPR 2023.
+    """
+    check_temperature(temperature)
+    teacher = target.teacher
+    if teacher is None:
+        raise UsageError(
+            "attack.goal=kl_to_live_teacher: there is no teacher to ask about x'; set teacher.checkpoint "
+            "(stored outputs do not suffice)"
+        )
+    return lambda adversarial, logits: kl(teacher(adversarial), logits, temperature)
+
+
+def kl_to_clean(target: Target, *, temperature: float = 1.0) -> Climb:
+    """Climb KL(S(x) ‖ S(x')), S(x) computed once in the attack's mode. At x itself its gradient is zero.
+
+    Source: TRADES, Zhang et al., ICML 2019, arXiv:1901.08573.
+    """
+    check_temperature(temperature)
+    with torch.no_grad():
+        fixed = target.model(target.inputs).detach()
+    return lambda adversarial, logits: kl(fixed, logits, temperature)
 
 
 def _of_labels(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Target], Climb]:
@@ -95,22 +192,11 @@ def _of_labels(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Target
     return bind
 
 
-def _kl_to_teacher(target: Target) -> Climb:
-    fixed = target.teacher_on_clean()
-    return lambda adversarial, logits: kl(fixed, logits)
-
-
-def _kl_to_live_teacher(target: Target) -> Climb:
-    teacher = target.teacher
-    if teacher is None:
-        raise UsageError("attack.goal=kl_to_live_teacher: needs a live teacher; set teacher.checkpoint")
-    return lambda adversarial, logits: kl(teacher(adversarial), logits)
-
-
-def _kl_to_clean(target: Target) -> Climb:
-    with torch.no_grad():
-        fixed = target.model(target.inputs).detach()
-    return lambda adversarial, logits: kl(fixed, logits)
+def _dlr_targeted(target: Target) -> Climb:
+    targets = target.targets
+    if targets is None:
+        raise UsageError("attack.goal=dlr_targeted: needs the wanted classes; call the attack with targets=")
+    return lambda adversarial, logits: dlr_targeted(logits, target.labels, targets)
 
 
 #: Name of a goal to what binds it to a batch.
@@ -118,9 +204,10 @@ GOALS: Mapping[str, Callable[[Target], Climb]] = {
     "cross_entropy": _of_labels(cross_entropy),
     "margin": _of_labels(margin),
     "dlr": _of_labels(dlr),
-    "kl_to_teacher": _kl_to_teacher,
-    "kl_to_live_teacher": _kl_to_live_teacher,
-    "kl_to_clean": _kl_to_clean,
+    "dlr_targeted": _dlr_targeted,
+    "kl_to_teacher": kl_to_teacher,
+    "kl_to_live_teacher": kl_to_live_teacher,
+    "kl_to_clean": kl_to_clean,
 }
 #: Goals that ask the teacher about attacked inputs, and all that ask it at all.
 NEED_LIVE_TEACHER = ("kl_to_live_teacher",)
@@ -134,6 +221,8 @@ def find_goal(name: str | Callable[[Target], Climb]) -> Callable[[Target], Climb
         UsageError: no goal of that name.
     """
     if not isinstance(name, str):
+        if not callable(name):
+            raise UsageError(f"attack.goal={name!r}: expected a name ({', '.join(GOALS)}) or a function of a Target")
         return name
     if name not in GOALS:
         import difflib
@@ -145,5 +234,8 @@ def find_goal(name: str | Callable[[Target], Climb]) -> Callable[[Target], Climb
 
 
 def describe_goal(goal: Any) -> str:
-    """A goal's name, for result files."""
+    """A goal's name with its settings, for result files: `kl_to_teacher(temperature=4)`."""
+    if isinstance(goal, partial):
+        settings = ", ".join(f"{key}={value}" for key, value in sorted(goal.keywords.items()))
+        return f"{describe_goal(goal.func)}({settings})"
     return goal if isinstance(goal, str) else getattr(goal, "__qualname__", type(goal).__name__)

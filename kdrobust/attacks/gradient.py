@@ -2,52 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import attack_mode, check_inputs, check_logits
-from kdrobust.attacks.goals import Climb, Target, describe_goal, find_goal
+from kdrobust.attacks.contract import check_inputs, check_logits, check_shapes
+from kdrobust.attacks.goals import Climb, Target, cross_entropy, describe_goal, find_goal, normal_tensor
+from kdrobust.attacks.result import AttackResult, Track, better_of
 from kdrobust.attacks.threat import STARTS, Threat, default_keys, per_sample
+from kdrobust.attacks.undisturbed import Model, undisturbed
 from kdrobust.config.numbers import as_number
-from kdrobust.errors import UsageError
+from kdrobust.errors import AttackError, UsageError
 from kdrobust.randomness import address
-
-Model = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttackResult:
-    """What an attack found.
+class _Ascent:
+    """One batch to attack: whom, what to climb, from where, how far."""
 
-    Attributes:
-        adversarial: x', [B, ...].
-        goal_start: the goal at the start of the kept restart, [B].
-        goal_end: the goal at x', [B].
-        fooled: whether x' is answered wrongly (targeted: with the wanted class), [B] bool.
-    """
-
-    adversarial: Tensor
-    goal_start: Tensor
-    goal_end: Tensor
-    fooled: Tensor
+    target: Target
+    climb: Climb
+    sign: float
+    keys: Tensor
+    seed: int
+    scale: float | Tensor
+    radius: float | Tensor
+    size: float | Tensor
+    initial: Tensor | None
 
 
 class GradientAttack:
     r"""Projected gradient ascent of a goal inside a threat model.
 
-    $x'_{k+1} = \Pi\left(x'_k + \alpha \cdot \mathrm{step}(g_k)\right)$ with $g_k = \nabla_{x'}$ of the goal's *sum* over
-    the batch, so that neither batch size nor guards change a sample's path. With momentum μ the step follows
-    $m_k = \mu m_{k-1} + g_k / \|g_k\|_1$ (MI-FGSM).
+    $x'_{k+1} = \Pi\left(x'_k + \alpha \cdot \mathrm{step}(g_k)\right)$ with $g_k = \nabla_{x'}$ of the goal's *sum*
+    over the batch, so that neither batch size nor guards change a sample's path. With momentum μ the step follows
+    $m_k = \mu m_{k-1} + g_k / \|g_k\|_1$ (MI-FGSM). Nothing but the answer remains: modes, parameters' gradients,
+    statistics and random generators are as before, also after an exception.
 
     Args:
         threat: norm, ε and pixel range.
         goal: a name of `kdrobust.attacks.goals.GOALS`, or a function that binds to a `Target`.
         steps: number of steps >= 0.
-        step_size: α in pixels' units, a number or a fraction.
+        step_size: α >= 0 in pixels' units, a number or a fraction.
         start: `none`, `uniform`, `uniform_unclipped` or `normal`; see `Threat.random_start`.
         momentum: μ >= 0; 0 is plain PGD.
         restarts: independent runs; per sample one that fools is kept first, then the highest goal.
@@ -69,33 +69,21 @@ class GradientAttack:
         steps: int = 10,
         step_size: float | str = 2 / 255,
         start: str = "none",
-        momentum: float = 0.0,
+        momentum: float | str = 0.0,
         restarts: int = 1,
         keep: str = "last",
         model_mode: str = "eval",
         targeted: bool = False,
     ) -> None:
-        try:
-            self.step_size = as_number(step_size, "attack.step_size")
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-        for key, value, least in (("steps", steps, 0), ("restarts", restarts, 1), ("momentum", momentum, 0)):
-            if value < least:
-                raise UsageError(f"attack.{key}={value}: must be at least {least}")
-        if self.step_size < 0:
-            raise UsageError(f"attack.step_size={step_size}: must not be negative")
-        choices = (("start", start, STARTS), ("keep", keep, ("last", "best")), ("model_mode", model_mode, ("eval", "train")))
-        for key, choice, known in choices:
-            if choice not in known:
-                raise UsageError(f"attack.{key}={choice}: no such choice; there are {', '.join(known)}")
         self.threat = threat
         self.goal = goal
-        self.steps = steps
-        self.start = start
-        self.momentum = momentum
-        self.restarts = restarts
-        self.keep = keep
-        self.model_mode = model_mode
+        self.steps = _count("steps", steps, least=0)
+        self.step_size = _number("step_size", step_size)
+        self.start = _choice("start", start, STARTS)
+        self.momentum = _number("momentum", momentum)
+        self.restarts = _count("restarts", restarts, least=1)
+        self.keep = _choice("keep", keep, ("last", "best"))
+        self.model_mode = _choice("model_mode", model_mode, ("eval", "train"))
         self.targeted = targeted
         self._bind = find_goal(goal)
 
@@ -107,42 +95,56 @@ class GradientAttack:
         *,
         teacher: Model | None = None,
         teacher_logits: Tensor | Callable[[], Tensor] | None = None,
+        targets: Tensor | None = None,
         keys: Tensor | None = None,
         seed: int = 0,
-        scale: float = 1.0,
+        scale: float | Tensor = 1.0,
         initial: Tensor | None = None,
         validate: bool = True,
     ) -> Tensor:
-        """Adversarial inputs for a batch. Works under `no_grad` and `inference_mode`; leaves the model as it was.
+        """Adversarial inputs for a batch. Works under `no_grad` and `inference_mode`.
+
+        With `keep=last` and one restart it costs `steps` passes forward and backward, `validate` one more forward.
 
         Args:
             model: inputs to logits.
             inputs: clean x in the threat's bounds, [B, ...] floating.
-            labels: true classes (targeted: wanted ones), [B].
-            teacher: for goals that look at one; its parameters are left alone.
+            labels: true classes (targeted: wanted ones), [B] integers.
+            teacher: for goals that look at one; it answers in eval mode and is left as it was.
             teacher_logits: T(x), [B, K], or a function that computes it when a goal asks.
+            targets: wanted classes of goals that also look at the true ones (`dlr_targeted`), [B] integers.
             keys: [B] integers that address each sample's random start; by default its place in the batch.
             seed: address of the random starts.
-            scale: factor on ε and step size, in [0, 1] (warm-up).
-            initial: begin here instead of at a random start, [B, ...].
-            validate: check inputs and logits first; costs a forward and a host synchronisation.
+            scale: factor on ε and step size, in [0, 1]: one number (warm-up), or [B] for an ε of each sample's own.
+            initial: begin the first restart here instead of at a random start, [B, ...].
+            validate: check pixels, labels and clean logits first; costs a forward and a host synchronisation.
 
         Returns:
             x', [B, ...], detached, inside ball and box.
 
         Raises:
             AttackError: inputs or outputs the attack cannot be honest about.
+            UsageError: a goal that lacks what it looks at, or that is flat where the attack starts.
         """
-        settings = self._prepare(model, inputs, labels, teacher, teacher_logits, keys)
-        with torch.inference_mode(False), torch.enable_grad():
-            with attack_mode(model, self.model_mode):
-                if validate:
-                    self._check(model, settings)
-                climb = self._bind(settings)
-                if self.restarts == 1 and self.keep == "last":
-                    start = self._begin(settings, keys, seed, scale, 0, initial)
-                    return self._ascend(model, settings, climb, start, scale)
-                return self._search(model, settings, climb, keys, seed, scale, initial).adversarial
+        if self.restarts > 1 or self.keep == "best":
+            return self.run(
+                model,
+                inputs,
+                labels,
+                teacher=teacher,
+                teacher_logits=teacher_logits,
+                targets=targets,
+                keys=keys,
+                seed=seed,
+                scale=scale,
+                initial=initial,
+                validate=validate,
+            ).adversarial
+        target = Target(
+            model=model, inputs=inputs, labels=labels, teacher=teacher, teacher_logits=teacher_logits, targets=targets
+        )
+        with self._ascent(target, keys, seed, scale, initial, validate) as ascent:
+            return self._walk(ascent, restart=0)
 
     def run(
         self,
@@ -152,18 +154,25 @@ class GradientAttack:
         *,
         teacher: Model | None = None,
         teacher_logits: Tensor | Callable[[], Tensor] | None = None,
+        targets: Tensor | None = None,
         keys: Tensor | None = None,
         seed: int = 0,
-        scale: float = 1.0,
+        scale: float | Tensor = 1.0,
         initial: Tensor | None = None,
         validate: bool = True,
     ) -> AttackResult:
-        """As calling the attack, with what an evaluation wants to know beside x'. Arguments are the same."""
-        settings = self._prepare(model, inputs, labels, teacher, teacher_logits, keys)
-        with torch.inference_mode(False), torch.enable_grad(), attack_mode(model, self.model_mode):
-            if validate:
-                self._check(model, settings)
-            return self._search(model, settings, self._bind(settings), keys, seed, scale, initial)
+        """As calling the attack, with what an evaluation wants to know beside x'. Arguments and errors are the same.
+
+        Costs one more forward a restart, and another where the start may lie outside the threat model.
+        """
+        target = Target(
+            model=model, inputs=inputs, labels=labels, teacher=teacher, teacher_logits=teacher_logits, targets=targets
+        )
+        with self._ascent(target, keys, seed, scale, initial, validate) as ascent:
+            found = self._search(ascent, restart=0)
+            for restart in range(1, self.restarts):
+                found = better_of(found, self._search(ascent, restart=restart))
+            return found
 
     def describe(self) -> dict[str, Any]:
         """All settings as plain values, for result files."""
@@ -181,131 +190,167 @@ class GradientAttack:
             "targeted": self.targeted,
         }
 
-    def _prepare(
+    @contextmanager
+    def _ascent(
         self,
-        model: Model,
-        inputs: Tensor,
-        labels: Tensor,
-        teacher: Model | None,
-        teacher_logits: Tensor | Callable[[], Tensor] | None,
-        keys: Tensor | None,
-    ) -> Target:
-        # tensors made under inference_mode may not enter a graph: clone them outside of it
-        with torch.inference_mode(False):
-            clean = inputs.detach().clone() if inputs.is_inference() else inputs.detach()
-            truth = labels.detach().clone() if labels.is_inference() else labels.detach()
-            known = teacher_logits
-            if isinstance(known, Tensor) and known.is_inference():
-                known = known.detach().clone()
-            if not truth.is_floating_point():
-                truth = truth.long()
-        return Target(model=model, inputs=clean, labels=truth, teacher=teacher, teacher_logits=known)
-
-    def _check(self, model: Model, target: Target) -> None:
-        check_inputs(target.inputs, target.labels, cast("tuple[float, float]", tuple(self.threat.bounds)))
-        with torch.no_grad():
-            check_logits(model(target.inputs), target.labels)
-
-    def _begin(
-        self, target: Target, keys: Tensor | None, seed: int, scale: float, restart: int, initial: Tensor | None
-    ) -> Tensor:
-        if initial is not None and restart == 0:
-            return initial.detach().clone()
-        where = default_keys(target.inputs) if keys is None else keys.detach().clone().to(target.inputs.device)
-        seed = address(seed, "start", restart)
-        return self.threat.random_start(target.inputs, self.start, where, seed=seed, scale=scale)
-
-    def _value_and_gradient(self, model: Model, climb: Climb, point: Tensor) -> tuple[Tensor, Tensor]:
-        point = point.detach().requires_grad_(True)
-        value = climb(point, model(point))
-        (gradient,) = torch.autograd.grad(value.sum(), point)
-        return value.detach(), -gradient if self.targeted else gradient
-
-    def _advance(
-        self, target: Target, point: Tensor, gradient: Tensor, velocity: Tensor | None, scale: float
-    ) -> tuple[Tensor, Tensor | None]:
-        if velocity is not None:
-            size = gradient.flatten(1).abs().sum(dim=1)
-            tiny = torch.finfo(gradient.dtype).tiny
-            velocity = self.momentum * velocity + gradient / per_sample(size.clamp(min=tiny), gradient)
-            gradient = velocity
-        moved = point + self.threat.step(gradient, self.step_size * scale)
-        return self.threat.project(moved, target.inputs, self.threat.radius * scale), velocity
-
-    def _ascend(self, model: Model, target: Target, climb: Climb, start: Tensor, scale: float) -> Tensor:
-        point, velocity = start, torch.zeros_like(start) if self.momentum else None
-        for _ in range(self.steps):
-            _, gradient = self._value_and_gradient(model, climb, point)
-            point, velocity = self._advance(target, point, gradient, velocity, scale)
-        if not self.steps:
-            point = self.threat.project(point, target.inputs, self.threat.radius * scale)
-        return point.detach()
-
-    def _climb_best(
-        self, model: Model, target: Target, climb: Climb, start: Tensor, scale: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        sign = -1.0 if self.targeted else 1.0
-        # a start outside the threat model (`normal`, `uniform_unclipped`) cannot be the answer
-        point = start
-        answer = self.threat.project(start, target.inputs, self.threat.radius * scale)
-        best, first, logits = self._evaluate(model, climb, answer, sign)
-        begun, velocity = first, torch.zeros_like(start) if self.momentum else None
-        for step in range(self.steps):
-            _, gradient = self._value_and_gradient(model, climb, point)
-            point, velocity = self._advance(target, point, gradient, velocity, scale)
-            if self.keep == "last" and step < self.steps - 1:
-                continue
-            value, _, outputs = self._evaluate(model, climb, point, sign)
-            better = torch.ones_like(value, dtype=torch.bool) if self.keep == "last" else value > best
-            best = torch.where(better, value, best)
-            answer = torch.where(per_sample(better, answer), point, answer)
-            logits = torch.where(better.unsqueeze(1), outputs, logits)
-        return answer.detach(), begun, best, logits
-
-    def _evaluate(self, model: Model, climb: Climb, point: Tensor, sign: float) -> tuple[Tensor, Tensor, Tensor]:
-        with torch.no_grad():
-            logits = model(point)
-            value = sign * climb(point, logits)
-        return value, value, logits
-
-    def _search(
-        self,
-        model: Model,
-        target: Target,
-        climb: Climb,
+        given: Target,
         keys: Tensor | None,
         seed: int,
-        scale: float,
+        scale: float | Tensor,
         initial: Tensor | None,
-    ) -> AttackResult:
-        result: AttackResult | None = None
-        for restart in range(self.restarts):
-            start = self._begin(target, keys, seed, scale, restart, initial)
-            adversarial, begun, ended, logits = self._climb_best(model, target, climb, start, scale)
-            hit = logits.argmax(dim=1) == target.labels
-            fooled = hit if self.targeted else ~hit
-            found = AttackResult(adversarial=adversarial, goal_start=begun, goal_end=ended, fooled=fooled)
-            result = found if result is None else _better(result, found)
-        assert result is not None
-        return result
+        validate: bool,
+    ) -> Iterator[_Ascent]:
+        check_shapes(given.inputs, given.labels, keys=keys, initial=initial, targets=given.targets)
+        if self.goal == "kl_to_clean" and self.start == "none" and initial is None and self.steps:
+            raise UsageError("attack.start=none: kl_to_clean has no gradient at x itself; use attack.start=normal")
+        if not isinstance(scale, Tensor) and not 0.0 <= scale <= 1.0:
+            raise ValueError(f"scale is a share of ε in [0, 1], got {scale}")
+        with undisturbed(given.model, given.teacher, mode=self.model_mode, device=given.inputs.device, seed=seed):
+            # what was made under inference_mode may not enter a graph: it is copied, outside of that mode
+            target = Target(
+                model=given.model,
+                inputs=normal_tensor(given.inputs),
+                labels=normal_tensor(given.labels).long(),
+                teacher=given.teacher,
+                teacher_logits=given.teacher_logits,
+                targets=None if given.targets is None else normal_tensor(given.targets).long(),
+            )
+            if validate:
+                check_inputs(target.inputs, target.labels, self.threat.bounds)
+                with torch.no_grad():
+                    check_logits(target.model(target.inputs), target.labels)
+            factor = per_sample(normal_tensor(scale), target.inputs) if isinstance(scale, Tensor) else scale
+            yield _Ascent(
+                target=target,
+                climb=self._bind(target),
+                sign=-1.0 if self.targeted else 1.0,
+                keys=default_keys(target.inputs) if keys is None else normal_tensor(keys).to(target.inputs.device),
+                seed=seed,
+                scale=factor,
+                radius=self.threat.radius * factor,
+                size=self.step_size * factor,
+                initial=None if initial is None else normal_tensor(initial),
+            )
+
+    def _search(self, ascent: _Ascent, restart: int) -> AttackResult:
+        track: list[Track] = []
+        self._walk(ascent, restart, track)
+        (found,) = track
+        wanted = found.logits.argmax(dim=1) == ascent.target.labels
+        return AttackResult(
+            adversarial=found.point,
+            goal_start=found.begun,
+            goal_end=found.value,
+            fooled=wanted if self.targeted else ~wanted,
+        )
+
+    def _walk(self, ascent: _Ascent, restart: int, track: list[Track] | None = None) -> Tensor:
+        """The loop. A list given as `track` receives the answer and what it is worth."""
+        point, inside = self._begin(ascent, restart)
+        if track is not None and not inside:
+            # a start outside the threat model cannot be the answer: what counts is where projection puts it
+            admitted = self.threat.project(point, ascent.target.inputs, ascent.radius)
+            track.append(Track.begin(admitted, *self._look(ascent, admitted)))
+        velocity = torch.zeros_like(point) if self.momentum else None
+        for step in range(self.steps):
+            value, logits, gradient = self._differentiate(ascent, point)
+            if track is not None:
+                if not track:
+                    track.append(Track.begin(point, value, logits))
+                elif step and self.keep == "best":
+                    track[0].consider(point, value, logits)
+            if velocity is not None:
+                size = gradient.flatten(1).abs().sum(dim=1).clamp(min=torch.finfo(gradient.dtype).tiny)
+                velocity = self.momentum * velocity + gradient / per_sample(size, gradient)
+            moved = point + self.threat.step(gradient if velocity is None else velocity, ascent.size)
+            point = self.threat.project(moved, ascent.target.inputs, ascent.radius)
+        if not self.steps and not inside:
+            point = self.threat.project(point, ascent.target.inputs, ascent.radius)
+        if track is not None:
+            last = (point, *self._look(ascent, point))
+            if not track:
+                track.append(Track.begin(*last))
+            elif self.keep == "best":
+                track[0].consider(*last)
+            else:
+                track[0].take(*last)
+        return point
+
+    def _begin(self, ascent: _Ascent, restart: int) -> tuple[Tensor, bool]:
+        """Where a restart begins, and whether that is certain to lie in ball and box."""
+        if ascent.initial is not None and restart == 0:
+            return ascent.initial.clone(), False
+        seed = address(ascent.seed, "start", restart)
+        point = self.threat.random_start(ascent.target.inputs, self.start, ascent.keys, seed=seed, scale=ascent.scale)
+        return point, self.start in ("none", "uniform")
+
+    def _look(self, ascent: _Ascent, point: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            logits = ascent.target.model(point)
+            return ascent.sign * ascent.climb(point, logits), logits
+
+    def _differentiate(self, ascent: _Ascent, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        point = point.detach().requires_grad_(True)
+        logits = ascent.target.model(point)
+        value = ascent.sign * ascent.climb(point, logits)
+        if not value.requires_grad:
+            raise AttackError(_NO_GRAPH)
+        (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
+        if gradient is None:
+            raise AttackError(_NO_GRAPH)
+        # a NaN stops its pixel for this step, not the sample for ever
+        return value.detach(), logits.detach(), gradient.nan_to_num(nan=0.0)
 
 
-def _better(first: AttackResult, second: AttackResult) -> AttackResult:
-    wins = (second.fooled & ~first.fooled) | ((second.fooled == first.fooled) & (second.goal_end > first.goal_end))
-    return AttackResult(
-        adversarial=torch.where(per_sample(wins, first.adversarial), second.adversarial, first.adversarial),
-        goal_start=torch.where(wins, second.goal_start, first.goal_start),
-        goal_end=torch.where(wins, second.goal_end, first.goal_end),
-        fooled=torch.where(wins, second.fooled, first.fooled),
-    )
+_NO_GRAPH = "the model's outputs have no gradient to its inputs (detach, no_grad or numpy inside?): remove what cuts it"
+
+
+def _number(key: str, value: float | str) -> float:
+    try:
+        number = as_number(value, f"attack.{key}")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if number < 0:
+        raise UsageError(f"attack.{key}={value}: must not be negative")
+    return number
+
+
+def _count(key: str, value: int, *, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UsageError(f"attack.{key}={value}: expected a whole number")
+    if value < least:
+        raise UsageError(f"attack.{key}={value}: must be at least {least}")
+    return value
+
+
+def _choice(key: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise UsageError(f"attack.{key}={value}: no such choice; there are {', '.join(known)}")
+    return value
 
 
 class NoAttack:
     """The attack that does nothing: x' = x."""
 
     def __call__(self, model: Model, inputs: Tensor, labels: Tensor, **unused: Any) -> Tensor:
-        """The inputs, detached."""
-        return inputs.detach().clone()
+        """The inputs, a detached copy."""
+        with torch.inference_mode(False):
+            return inputs.detach().clone()
+
+    def run(self, model: Model, inputs: Tensor, labels: Tensor, *, seed: int = 0, **unused: Any) -> AttackResult:
+        """The inputs, and the cross-entropy and the verdict of the model, in eval mode, on them.
+
+        Raises:
+            AttackError: shapes that do not fit, or outputs that are no logits.
+        """
+        check_shapes(inputs, labels)
+        with undisturbed(model, None, mode="eval", device=inputs.device, seed=seed), torch.no_grad():
+            clean, truth = inputs.detach().clone(), labels.detach().long()
+            logits = model(clean)
+            check_logits(logits, truth)
+            value = cross_entropy(logits, truth)
+        fooled = logits.argmax(dim=1) != truth
+        return AttackResult(adversarial=clean, goal_start=value, goal_end=value, fooled=fooled)
 
     def describe(self) -> dict[str, Any]:
         """Plain values, for result files."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -56,11 +56,14 @@ class Threat:
             raise UsageError(str(error)) from None
         if radius < 0:
             raise UsageError(f"threat.eps={self.eps}: a radius is not negative; use 8/255, 0.1 ... or 0 for no attack")
-        low, high = (float(bound) for bound in self.bounds)
+        try:
+            low, high = (as_number(bound, "threat.bounds") for bound in self.bounds)
+        except (TypeError, ValueError):
+            raise UsageError(f"threat.bounds={self.bounds}: expected two numbers such as [0, 1]") from None
         if not low < high:
             raise UsageError(f"threat.bounds={list(self.bounds)}: the lower bound must lie below the upper one")
         if self.norm == "linf" and radius > high - low:
-            raise UsageError(f"threat.eps={self.eps}: larger than the pixels' range; did you mean {self.eps}/255?")
+            raise UsageError(f"threat.eps={self.eps}: larger than the pixels' range; did you mean {radius:g}/255?")
         object.__setattr__(self, "eps", radius)
         object.__setattr__(self, "bounds", (low, high))
 
@@ -79,7 +82,7 @@ class Threat:
         """
         delta = adversarial - inputs
         if self.norm == "linf":
-            delta = delta.clamp(-radius, radius)
+            delta = delta.clamp(-radius, radius)  # type: ignore[arg-type]
         else:
             delta = delta * (radius / l2_norm(delta).clamp(min=1e-12)).clamp(max=1.0)
         return self.clip(inputs + delta)
@@ -89,12 +92,19 @@ class Threat:
         return values.clamp(*self.bounds)
 
     def step(self, gradient: Tensor, size: float | Tensor) -> Tensor:
-        r"""The steepest ascent of length `size`: $\mathrm{sign}(g)$ for ℓ∞ (0 stays 0), $g / \|g\|_2$ for ℓ2."""
+        r"""The steepest ascent of length `size`: $\mathrm{sign}(g)$ for ℓ∞ (0 stays 0), $g / \|g\|_2$ for ℓ2.
+
+        Args:
+            gradient: [B, ...].
+            size: α, or one a sample as [B, 1, 1, ...].
+        """
         if self.norm == "linf":
             return size * gradient.sign()
         return size * gradient / l2_norm(gradient).clamp(min=1e-12)
 
-    def random_start(self, inputs: Tensor, kind: str, keys: Tensor, *, seed: int, scale: float = 1.0) -> Tensor:
+    def random_start(
+        self, inputs: Tensor, kind: str, keys: Tensor, *, seed: int, scale: float | Tensor = 1.0
+    ) -> Tensor:
         r"""Where the climb begins.
 
         `none` is x; `uniform` is uniform in the ball (ℓ2: direction uniform, radius $\varepsilon U^{1/d}$), clipped to
@@ -106,8 +116,13 @@ class Threat:
             kind: see above.
             keys: [B] integers; a sample's noise depends on its key and the seed alone.
             seed: address of the draw.
-            scale: factor on ε.
+            scale: factor on ε, or one a sample as [B, 1, 1, ...].
+
+        Raises:
+            UsageError: an unknown kind.
         """
+        if kind not in STARTS:
+            raise UsageError(f"attack.start={kind}: no such choice; there are {', '.join(STARTS)}")
         if kind == "none":
             return inputs.clone()
         shape, dtype = inputs.shape[1:], inputs.dtype
@@ -119,8 +134,8 @@ class Threat:
         else:
             direction = randomness.normal(keys, shape, seed=seed, dtype=dtype)
             share = randomness.uniform(keys, (1,), seed=randomness.address(seed, "radius share"), dtype=dtype)
-            length = radius * share.squeeze(1) ** (1.0 / math.prod(shape))
-            noise = direction / l2_norm(direction).clamp(min=1e-12) * per_sample(length, inputs)
+            length = per_sample(share ** (1.0 / math.prod(shape)), inputs)
+            noise = radius * length * direction / l2_norm(direction).clamp(min=1e-12)
         start = inputs + noise
         return start if kind == "uniform_unclipped" else self.clip(start)
 

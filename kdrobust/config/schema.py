@@ -65,6 +65,7 @@ _TEXT_OR_NULL = Rule(accepts=_optional(_text), expected="a text, or null")
 #: Dotted key to rule; keys that a stage does not have are not asked for.
 RULES: dict[str, Rule] = {
     "seed": _SEED,
+    "threads": Rule(accepts=lambda value: value == "auto" or _integer(1)(value), expected="auto, or an integer >= 1"),
     "seeds": Rule(accepts=_seeds, expected="a list of different integers >= 0, e.g. [0,1,2]"),
     "epochs": _EPOCHS,
     "ema": Rule(accepts=_decay, expected="a decay between 0 and 1 such as 0.999, or null"),

@@ -17,7 +17,9 @@ from kdrobust.errors import KdrobustError, UsageError
 
 def _settings(outcome: Outcome) -> str:
     shown = {key: value for key, value in outcome.case.hyperparameters.items() if not isinstance(value, str)}
-    return ", ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in shown.items())
+    return ", ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in shown.items()
+    )
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from kdrobust.config import compose_group
-from kdrobust.losses import Objective
+from kdrobust.losses import Objective, ObjectiveResult
 from kdrobust.losses.terms import LOSS_MODULES, ViewSource, public_functions, unknown
 
 #: Words of the vector files that describe a convention and set nothing.
@@ -50,7 +50,7 @@ def _method(option: str, keys: Mapping[str, str]) -> Callable[[Mapping[str, Any]
                 raise ValueError(unknown("hyper-parameter", name, sorted(keys)))
             overrides.append(f"{keys[name]}={reduction(value) if name == 'reduction' else value}")
         method = compose_group("method", option, overrides)
-        result = Objective.from_method(method)(outputs)
+        result: ObjectiveResult = Objective.from_method(method)(outputs)
         return result.loss
 
     return compute

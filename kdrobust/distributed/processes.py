@@ -31,9 +31,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def join_ranks(
-    trainer: Mapping[str, Any], command: Sequence[str]
-) -> tuple[int, int, list[subprocess.Popen[bytes]]]:
+def join_ranks(trainer: Mapping[str, Any], command: Sequence[str]) -> tuple[int, int, list[subprocess.Popen[bytes]]]:
     """Make the process group a trainer config asks for.
 
     Args:

@@ -1,4 +1,4 @@
-"""The objective: a sum of named terms over lazily computed views. A method is the list of its terms and nothing else."""
+"""The objective: a sum of named terms over lazily computed views. A method is the list of its terms, no more."""
 
 from __future__ import annotations
 
@@ -73,9 +73,7 @@ class Term:
 def _read_term(spec: Any, key: str, shared: Mapping[str, Any], weighted: bool, trusted: Sequence[str]) -> Term:
     if not isinstance(spec, Mapping):
         raise ValueError(f"{key}: expected a term such as {{loss: cross_entropy, student: clean}}, got {spec!r}")
-    loss = bind(
-        spec, slot="loss", modules=LOSS_MODULES, key=key, shared=shared, reserved=_TERM_KEYS, trusted=trusted
-    )
+    loss = bind(spec, slot="loss", modules=LOSS_MODULES, key=key, shared=shared, reserved=_TERM_KEYS, trusted=trusted)
     factor = spec.get("sample_weight")
     sample_weight = None
     if factor is not None:
@@ -103,9 +101,7 @@ def _read(
     bound = None
     if weighting is not None:
         try:
-            bound = bind(
-                weighting, slot="function", modules=WEIGHT_MODULES, key="method.weighting", trusted=trusted
-            )
+            bound = bind(weighting, slot="function", modules=WEIGHT_MODULES, key="method.weighting", trusted=trusted)
         except ValueError as error:
             problems.append(str(error))
     for name, spec in terms.items():
@@ -223,7 +219,7 @@ class Objective(nn.Module):
 def method_problems(method: Mapping[str, Any], trusted: Sequence[str] = ()) -> list[str]:
     """Everything wrong with a method's plain, resolved config, one line each; empty if it can be built."""
     shared = {key: method[key] for key in SHARED if key in method}
-    terms, weighting, problems = _read(method.get("terms") or {}, method.get("weighting"), shared, trusted)
+    terms, _, problems = _read(method.get("terms") or {}, method.get("weighting"), shared, trusted)
     if problems:
         return problems
     for key in shared:

@@ -61,7 +61,7 @@ def boosted_cross_entropy(student: Tensor, labels: Tensor) -> Tensor:
     Returns:
         [B], at least float32.
 
-    Source: Wang et al., ICLR 2020, "Improving Adversarial Robustness Requires Revisiting Misclassified Examples", eq. 8.
+    Source: Wang et al., ICLR 2020 (MART), eq. 8.
     """
     logits = lift(student)
     wrong = logits.softmax(dim=1).masked_fill(F.one_hot(labels, logits.shape[1]).bool(), -1.0)

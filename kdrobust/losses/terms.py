@@ -95,7 +95,9 @@ def find_function(name: object, modules: Sequence[Any], kind: str, trusted: Sequ
     if not package:
         raise ValueError(unknown(kind, name, sorted(known)))
     if package.split(".")[0] not in trusted:
-        raise ValueError(f"{kind} {name!r} lies outside kdrobust; allow it with trusted_modules=[{package.split('.')[0]}]")
+        raise ValueError(
+            f"{kind} {name!r} lies outside kdrobust; allow it with trusted_modules=[{package.split('.')[0]}]"
+        )
     try:
         function = getattr(importlib.import_module(package), attribute)
     except (ImportError, AttributeError) as error:

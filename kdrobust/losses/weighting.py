@@ -85,7 +85,7 @@ def distance_compensated(
     r"""DTKD: two distances decide how a sample's knowledge is weighed.
 
     The way still to go, $d_i = \mathrm{JS}(\sigma(s_i), \sigma(t_i))$, is compensated by
-    $w_i = (d_i + \delta)^\gamma / \mathrm{mean}_k (d_k + \delta)^\gamma$ (mean one over the global batch). The teacher's
+    $w_i = (d_i + \delta)^\gamma / \mathrm{mean}_k (d_k + \delta)^\gamma$ (mean one over the whole batch). The teacher's
     reliability $r_i = 1 - \mathrm{JS}(\sigma(t_i), \mathrm{onehot}(y_i))$ moves weight back to the labels:
     $\alpha_i = 1 - (1 - \alpha)\, r_i^\beta$. Both distances are at temperature 1 and carry no gradient.
 

@@ -60,17 +60,34 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: is a folder; name the best.ckpt in it") from None
     except pickle.UnpicklingError as error:
         if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise CheckpointError(f"{path}: holds more than data (a pickle that runs code); it was not loaded") from None
+            raise CheckpointError(
+                f"{path}: holds more than data (a pickle that runs code); it was not loaded"
+            ) from None
         raise CheckpointError(f"{path}: damaged or no checkpoint; train it again or take another file") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+    except (
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        AssertionError,
+        ArithmeticError,
+    ):
         raise CheckpointError(f"{path}: damaged or no checkpoint; train it again or take another file") from None
     payload = checkpoint.get("kdrobust") if isinstance(checkpoint, dict) else None
     if not isinstance(payload, dict) or "state_dict" not in checkpoint:
-        raise CheckpointError(f"{path}: not a kdrobust checkpoint; make one with `kdrobust teacher` or `kdrobust distill`")
+        raise CheckpointError(
+            f"{path}: not a kdrobust checkpoint; make one with `kdrobust teacher` or `kdrobust distill`"
+        )
     if payload.get("format") != FORMAT:
         raise CheckpointError(f"{path}: checkpoint format {payload.get('format')}, this version reads {FORMAT}")
+    model = payload.get("model")
+    whole = isinstance(payload.get("spec"), dict) and isinstance(model, dict) and {"network", "normalize"} <= set(model)
+    if not whole or not isinstance(checkpoint["state_dict"], dict):
+        raise CheckpointError(f"{path}: damaged: it does not say what model it holds; train it again")
     return dict(checkpoint)
 
 
@@ -100,8 +117,9 @@ def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], path: str | Pa
 
 def stored_spec(checkpoint: Mapping[str, Any]) -> InputSpec:
     """The data interface a checkpoint's model was built for."""
-    fields = checkpoint["kdrobust"]["spec"]
-    return InputSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+    fields: dict[str, Any] = checkpoint["kdrobust"]["spec"]
+    plain: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in fields.items()}
+    return InputSpec(**plain)
 
 
 def check_spec(checkpoint: Mapping[str, Any], spec: InputSpec, path: str | Path) -> None:
@@ -125,7 +143,9 @@ def _build(node: Mapping[str, Any], spec: InputSpec, path: str | Path) -> nn.Mod
     target = str(node.get("_target_", ""))
     module, _, name = target.rpartition(".")
     if not (module + ".").startswith(_NETWORKS) or "_target_" in str([v for k, v in node.items() if k != "_target_"]):
-        raise CheckpointError(f"{path}: names the network {target!r}; only networks of kdrobust.models are rebuilt from it")
+        raise CheckpointError(
+            f"{path}: names the network {target!r}; only networks of kdrobust.models are rebuilt from it"
+        )
     package = importlib.import_module("kdrobust.models")
     factory = getattr(package, name, None)
     if not (isinstance(factory, type) and issubclass(factory, nn.Module)):

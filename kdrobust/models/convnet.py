@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -34,7 +35,7 @@ class MLP(nn.Module):
         super().__init__()
         widths = [math.prod(spec.shape), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in zip(widths[:-1], widths[1:], strict=True):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ReLU()]
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(widths[-1], spec.classes)
@@ -64,7 +65,9 @@ class ConvNet(nn.Module):
         super().__init__()
         depth, height, across = image_shape(spec, "ConvNet")
         if min(height, across) < 2 ** (len(channels) - 1):
-            raise DataError(f"ConvNet: {len(channels)} layers need images of at least {2 ** (len(channels) - 1)} pixels")
+            raise DataError(
+                f"ConvNet: {len(channels)} layers need images of at least {2 ** (len(channels) - 1)} pixels"
+            )
         blocks: list[nn.Module] = []
         for number, wanted in enumerate(channels):
             planes = max(1, round(wanted * width))

@@ -11,7 +11,9 @@ from kdrobust.spec import InputSpec
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
-def _unit(inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1, active: bool = True) -> nn.Sequential:
+def _unit(
+    inside: int, outside: int, kernel: int, stride: int = 1, groups: int = 1, active: bool = True
+) -> nn.Sequential:
     conv = nn.Conv2d(inside, outside, kernel, stride, kernel // 2, groups=groups, bias=False)
     unit = nn.Sequential(conv, nn.BatchNorm2d(outside))
     if active:

@@ -99,7 +99,7 @@ def _planes(width: float) -> list[int]:
 
 
 class ResNet(_Residual):
-    """CIFAR ResNet of basic blocks: 3x3 stem without pooling. ResNet-18 has blocks (2, 2, 2, 2), ResNet-34 (3, 4, 6, 3).
+    """CIFAR ResNet of basic blocks: 3x3 stem without pooling. (2, 2, 2, 2) is ResNet-18, (3, 4, 6, 3) 34.
 
     Args:
         spec: the data's shape and classes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
@@ -161,7 +161,7 @@ class RobustModule(pl.LightningModule):
 
     def update(self, name: str, hits: Tensor) -> None:
         """Add samples' hits ([n] bool) to a metric and log it; torchmetrics reduces over processes."""
-        metric = self.metrics[name]
+        metric = cast("MeanMetric", self.metrics[name])
         if hits.numel():
             metric.update(hits.float())
         self.log(f"val/{name}", metric, on_step=False, on_epoch=True, batch_size=max(1, hits.numel()))

@@ -27,4 +27,6 @@ class ResumePoint(pl.Callback):
         """Save what the epochs before this one made."""
         epoch = trainer.current_epoch
         if epoch > 0 and epoch % self.every_n_epochs == 0:
+            # the batch counter still says that the last epoch is complete: resumed so, this one would be skipped
+            trainer.fit_loop.epoch_loop.batch_progress.reset_on_run()
             trainer.save_checkpoint(self.path)

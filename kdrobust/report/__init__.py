@@ -2,7 +2,14 @@
 
 from kdrobust.report.plots import adversarial_grid, comparison, training_curves
 from kdrobust.report.rows import Figure, Row, attack_title, read_row, threat_text
-from kdrobust.report.table import csv_text, footnotes, human, markdown, rich_table
+from kdrobust.report.table import (
+    comparison_csv,
+    comparison_markdown,
+    comparison_table,
+    footnotes,
+    human,
+    print_table,
+)
 
 __all__ = [
     "Figure",
@@ -10,12 +17,13 @@ __all__ = [
     "adversarial_grid",
     "attack_title",
     "comparison",
-    "csv_text",
+    "comparison_csv",
+    "comparison_markdown",
+    "comparison_table",
     "footnotes",
     "human",
-    "markdown",
+    "print_table",
     "read_row",
-    "rich_table",
     "threat_text",
     "training_curves",
 ]

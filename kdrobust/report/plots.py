@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from kdrobust.errors import RunFolderError
-from kdrobust.report.rows import attack_title, read_row, threat_text
+from kdrobust.report.rows import Row, attack_title, read_row, threat_text
 from kdrobust.report.style import BLUE, CYCLE, GREY, ORANGE, VERMILLION, figure
 
 Curve = tuple[list[float], list[float]]
@@ -72,24 +74,32 @@ def training_curves(metrics_csv: str | Path, path: str | Path) -> None:
             axis.grid(axis="y")
             axis.set_xlabel("epoch")
             axis.xaxis.get_major_locator().set_params(integer=True)
+            last = max((epochs[-1] for epochs, _ in curves.values()), default=1.0)
+            axis.set_xlim(1.0, last) if last > 1.0 else axis.set_xlim(0.5, 1.5)
+            axis.margins(x=0)
             if panel == "loss":
                 _losses(axis, curves, terms)
             elif panel == "accuracy":
                 _accuracies(axis, curves)
             else:
                 for place, key in enumerate(rates):
-                    axis.plot(*curves[key], color=CYCLE[place % len(CYCLE)], label=key)
+                    _draw(axis, curves[key], color=CYCLE[place % len(CYCLE)])
                 axis.set_title("Learning rate")
-                axis.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+                axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
                 axis.set_ylim(bottom=0)
 
 
+def _draw(axis: Any, curve: Curve, **style: Any) -> None:
+    # a line through one point is invisible
+    axis.plot(*curve, marker="o" if len(curve[0]) == 1 else None, markersize=4, **style)
+
+
 def _losses(axis: Any, curves: Mapping[str, Curve], terms: Sequence[str]) -> None:
-    axis.plot(*curves["train/loss"], color="black", label="objective")
+    _draw(axis, curves["train/loss"], color="black", label="objective")
     # a single term is the objective itself, up to its weight
     for place, key in enumerate(terms if len(terms) > 1 else ()):
         name = key.removeprefix("train/terms/").replace("_", " ")
-        axis.plot(*curves[key], color=CYCLE[place % len(CYCLE)], linestyle="--", label=f"{name} (unweighted)")
+        _draw(axis, curves[key], color=CYCLE[place % len(CYCLE)], linestyle="--", label=f"{name} (unweighted)")
     axis.set_title("Training loss")
     axis.set_ylabel("loss")
     axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
@@ -101,26 +111,34 @@ def _accuracies(axis: Any, curves: Mapping[str, Curve]) -> None:
 
     for key, label, colour, style in _ACCURACIES:
         if key in curves:
-            axis.plot(*curves[key], color=colour, linestyle=style, label=label, alpha=1.0 if style == "-" else 0.7)
+            _draw(axis, curves[key], color=colour, linestyle=style, label=label, alpha=1.0 if style == "-" else 0.7)
     axis.set_title("Accuracy")
     axis.set_ylabel("samples classified correctly")
     axis.set_ylim(0, 1)
-    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     best = _best(curves)
     if best is not None:
         epoch, value, label = best
         axis.axvline(epoch, color=GREY, linewidth=1.0, linestyle="--", zorder=0)
         told = f"best epoch {epoch:.0f}: {100 * value:.1f} % {label}"
-        axis.plot([epoch], [value], "o", color=VERMILLION if label == "attacked" else BLUE, markersize=6, label=told)
-    axis.legend(loc="lower right")
+        axis.plot(
+            [epoch],
+            [value],
+            "o",
+            clip_on=False,
+            color=VERMILLION if label == "attacked" else BLUE,
+            markersize=6,
+            label=told,
+        )
+    axis.legend(loc="lower right", frameon=True, framealpha=0.85, edgecolor="none")
 
 
 def adversarial_grid(
-    clean: Tensor,
-    adversarial: Tensor,
-    labels: Tensor,
-    predictions_clean: Tensor,
-    predictions_adversarial: Tensor,
+    clean: ArrayLike,
+    adversarial: ArrayLike,
+    labels: ArrayLike,
+    predictions_clean: ArrayLike,
+    predictions_adversarial: ArrayLike,
     class_names: Sequence[str],
     eps_text: str,
     path: str | Path,
@@ -128,11 +146,11 @@ def adversarial_grid(
     """Draw images, what an attack added to them, and the attacked images, each with the model's answer.
 
     Args:
-        clean: [N, C, H, W] in [0, 1], C of 1 or 3; the first 8 are drawn.
+        clean: [N, C, H, W] in [0, 1], arrays or tensors, C of 1 or 3; the first 8 are drawn.
         adversarial: x', the same shape.
-        labels: [N] int64.
-        predictions_clean: [N] int64, the answers to `clean`.
-        predictions_adversarial: [N] int64, the answers to `adversarial`.
+        labels: [N] integers.
+        predictions_clean: [N] integers, the answers to `clean`.
+        predictions_adversarial: [N] integers, the answers to `adversarial`.
         class_names: names by class; numbers where it is too short.
         eps_text: the threat in words, e.g. `ℓ∞, ε = 8/255`.
         path: of the PNG.
@@ -141,15 +159,15 @@ def adversarial_grid(
         ValueError: no samples, or inputs that are no images.
         RunFolderError: the PNG cannot be written.
     """
-    if clean.dim() != 4 or clean.shape[1] not in (1, 3) or not len(clean):
-        raise ValueError(f"expected images [N, 1 or 3, H, W], got shape {tuple(clean.shape)}")
-    count = min(8, len(clean))
-    clean, adversarial = clean[:count].detach().float().cpu(), adversarial[:count].detach().float().cpu()
-    change = adversarial - clean
-    largest = float(change.abs().max())
+    before, after, truth = _array(clean), _array(adversarial), _array(labels)
+    if before.ndim != 4 or before.shape[1] not in (1, 3) or not len(before):
+        raise ValueError(f"expected images [N, 1 or 3, H, W], got shape {before.shape}")
+    count = min(8, len(before))
+    before, after = before[:count].astype(np.float64), after[:count].astype(np.float64)
+    largest = float(np.abs(after - before).max())
     gain = 0.5 / largest if largest > 0 else 1.0
-    pictures = (clean, (0.5 + change * gain).clamp(0, 1), adversarial)
-    answers = (predictions_clean.tolist(), None, predictions_adversarial.tolist())
+    pictures = (before, (0.5 + (after - before) * gain).clip(0, 1), after)
+    answers = (_array(predictions_clean), None, _array(predictions_adversarial))
     names = ("clean", f"change\n× {gain:.3g}", "attacked")
     with figure(path, width=1.25 * count + 0.7, height=4.5) as drawn:
         drawn.suptitle(f"Adversarial examples ({eps_text})", x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -159,17 +177,22 @@ def adversarial_grid(
                 axis = axes[line][column]
                 _picture(axis, images[column], difference=answer is None)
                 if answer is not None:
-                    right = answer[column] == int(labels[column])
-                    told = f"{'✓' if right else '✗'} {_name(class_names, answer[column])}"
+                    right = int(answer[column]) == int(truth[column])
+                    told = f"{'✓' if right else '✗'} {_name(class_names, int(answer[column]))}"
                     axis.set_title(told, fontsize=9, loc="center", color="#00694D" if right else "#B03A00", pad=3)
             axes[line][0].set_ylabel(name, fontsize=10, rotation=0, ha="right", va="center", labelpad=8)
 
 
-def _picture(axis: Any, image: Tensor, *, difference: bool) -> None:
+def _array(values: ArrayLike) -> NDArray[Any]:
+    # tensors with a graph or on a device do not become arrays by themselves
+    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+
+
+def _picture(axis: Any, image: NDArray[Any], *, difference: bool) -> None:
     # orange and purple, apart for every kind of colour vision; grey tells nothing from 0
     colours = "PuOr" if difference else "gray"
-    picture = image[0] if image.shape[0] == 1 else image.permute(1, 2, 0)
-    axis.imshow(picture.numpy(), cmap=colours, vmin=0.0, vmax=1.0, interpolation="nearest")
+    picture = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
+    axis.imshow(picture, cmap=colours, vmin=0.0, vmax=1.0, interpolation="nearest")
     axis.set_xticks([])
     axis.set_yticks([])
     for spine in axis.spines.values():
@@ -195,6 +218,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         ValueError: no rows.
         RunFolderError: the PNG cannot be written.
     """
+    from matplotlib.patches import Patch
     from matplotlib.ticker import PercentFormatter
 
     read = [read_row(row) for row in rows]
@@ -203,7 +227,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     keys = [key for key in dict.fromkeys(key for row in read for key in row.figures) if key != "worst_case"]
     colours = dict(zip(keys, (BLUE, ORANGE, VERMILLION, *CYCLE[2:4], "#8C564B"), strict=False))
     thick = 0.8 / len(keys)
-    with figure(path, width=8.0, height=1.1 + 0.29 * len(keys) * len(read)) as drawn:
+    with figure(path, width=8.0, height=1.4 + 0.29 * len(keys) * len(read)) as drawn:
         axis = drawn.subplots()
         for place, row in enumerate(read):
             for at, key in enumerate(key for key in keys if key in row.figures):
@@ -221,21 +245,21 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         axis.invert_yaxis()
         axis.set_xlim(0, 1.1)
         axis.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-        axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
         axis.grid(axis="x")
-        axis.set_xlabel(_caption(read))
-        from matplotlib.patches import Patch
-
+        first, notes = _caption(read).split("\n")
+        axis.set_xlabel(first)
+        drawn.supxlabel(notes, x=0.01, ha="left", fontsize=8.5, color="#444444")
         handles = [Patch(color=colours.get(key, GREY), label=attack_title(key)) for key in keys]
         drawn.legend(handles=handles, loc="outside upper right", ncols=len(keys), fontsize=9)
         drawn.suptitle(f"Accuracy ({threat_text(read[0].setting['threat'])})", x=0.01, ha="left", fontweight="bold")
 
 
-def _caption(rows: Sequence[Any]) -> str:
-    n, seeds = max(row.n for row in rows), max(row.seeds for row in rows)
-    text = f"test samples classified correctly (n = {n:,}); lines: {100 * float(rows[0].setting['confidence']):g} % interval"
-    if seeds > 1:
-        text += "; dots: seeds"
+def _caption(rows: Sequence[Row]) -> str:
+    n = " or ".join(f"{count:,}" for count in sorted({row.n for row in rows}))
+    notes = [f"lines: {100 * float(rows[0].setting['confidence']):g} % Wilson interval over the samples"]
+    if max(row.seeds for row in rows) > 1:
+        notes.append("dots and ±: seeds and their standard deviation")
     if any(row.reasons for row in rows):
-        text += "; †: failed a trust check"
-    return text
+        notes.append("†, hatched: failed a trust check")
+    return f"test samples classified correctly (n = {n})\n" + "; ".join(notes)

@@ -71,16 +71,17 @@ def read_row(row: Mapping[str, Any]) -> Row:
     """Sum up one model's results.
 
     Args:
-        row: `name`; `results`, a list with one dict of `kdrobust.evaluation.to_result` a seed; and, where known,
-            `parameters` and `flops`.
+        row: `name`, and `results`, one dict a seed: the `result.json` of stage `evaluate`, or the part of it that
+            `kdrobust.evaluation.to_result` gives. `parameters` and `flops` win over those of the results' `model`.
 
     Raises:
         ValueError: no result, or results of different attacks or sample counts.
     """
-    name, results = str(row["name"]), list(row["results"])
-    if not results:
+    name, given = str(row["name"]), list(row["results"])
+    if not given:
         raise ValueError(f"{name}: a row needs at least one result")
-    first = results[0]
+    results = [result.get("evaluation", result) for result in given]
+    first, cost = results[0], given[0].get("model", {})
     names = list(first["attacks"])
     if any(list(result["attacks"]) != names or result["n"] != first["n"] for result in results):
         raise ValueError(f"{name}: its results are of different attacks or sample counts and cannot be averaged")
@@ -89,8 +90,8 @@ def read_row(row: Mapping[str, Any]) -> Row:
     warned = [f"{check['id']} {check['name']}: {check['detail']}" for check in checks if check["verdict"] == "warn"]
     return Row(
         name=name,
-        parameters=row.get("parameters"),
-        flops=row.get("flops"),
+        parameters=row.get("parameters", cost.get("parameters")),
+        flops=row.get("flops", cost.get("flops")),
         n=int(first["n"]),
         seeds=len(results),
         figures={key: _figure([_of(result, key) for result in results], float(first["confidence"])) for key in keys},

@@ -22,7 +22,7 @@ BLUE, ORANGE, VERMILLION, GREEN, PURPLE, SKY, GREY = (
 )
 CYCLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 
-_RC = {
+_RC: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",

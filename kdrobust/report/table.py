@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from kdrobust.report.rows import Figure, Row, attack_text, attack_title, read_row, threat_text
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group, RenderableType
 
 _MARK = "†"
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -28,12 +28,13 @@ def human(count: float | None) -> str:
 
 
 def accuracy_text(figure: Figure, *, interval: bool = False) -> str:
-    """An accuracy in per cent: `56.5`, with seeds `56.5 ± 0.8`, with its interval `56.5 [53.4, 59.5]`."""
+    """An accuracy in per cent: `56.5`, with seeds `56.5 ± 0.8`, with its interval `56.5 [53.4–59.5]`."""
     text = f"{100 * figure.mean:.1f}"
     if figure.std is not None:
         text += f" ± {100 * figure.std:.1f}"
     if interval:
-        text += f" [{100 * figure.interval[0]:.1f}, {100 * figure.interval[1]:.1f}]"
+        # without a space inside, so that a narrow terminal breaks the line before it
+        text += f" [{100 * figure.interval[0]:.1f}–{100 * figure.interval[1]:.1f}]"
     return text
 
 
@@ -70,7 +71,7 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     attacks = {key: value["spec"] for row in read for key, value in row.setting["attacks"].items()}
     lines.append("Attacks: " + "; ".join(attack_text(key, spec) for key, spec in attacks.items()) + ".")
     confidence = f"{100 * float(read[0].setting['confidence']):g} %"
-    spread = f"[low, high]: {confidence} Wilson interval over the samples"
+    spread = f"[low–high]: {confidence} Wilson interval over the samples"
     seeds = sorted({row.seeds for row in read if row.seeds > 1})
     if seeds:
         spread += f"; ±: standard deviation over {' or '.join(map(str, seeds))} seeds"
@@ -82,8 +83,8 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _verdict(rows: Sequence[Row]) -> str:
     failed = [row.name for row in rows if row.reasons]
-    unchecked = [row.name for row in rows if not row.checked]
-    warned = [row.name for row in rows if row.warnings and not row.reasons]
+    unchecked = [row.name for row in rows if not row.checked and not row.reasons]
+    warned = [row.name for row in rows if row.warnings and row.checked and not row.reasons]
     parts = []
     if failed:
         parts.append(f"failed for {', '.join(failed)} ({_MARK})")
@@ -93,34 +94,58 @@ def _verdict(rows: Sequence[Row]) -> str:
         parts.append(f"passed with warnings for {', '.join(warned)}")
     if not parts:
         return "Trust checks: passed for every model."
-    return "Trust checks: " + "; ".join(parts) + "."
+    others = "; passed for the others" if len(failed) + len(warned) + len(unchecked) < len(rows) else ""
+    return "Trust checks: " + "; ".join(parts) + others + "."
 
 
-def rich_table(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Table:
-    """The table for a terminal; print it with `rich`, then print `footnotes`.
+def comparison_table(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Group:
+    """The table and its footnotes for a terminal; hand it to `print_table`.
 
     Args:
         rows: see `kdrobust.report.read_row`.
         title: above the table.
     """
     from rich import box
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     read = [read_row(row) for row in rows]
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     if not read:
-        return table
+        return Group()
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, collapse_padding=True)
     keys = _keys(read)
-    for place, header in enumerate(_headers(keys, read)):
-        table.add_column(Text(header), justify="left" if place == 0 else "right", no_wrap=place > 0, overflow="fold")
+    headers = _headers(keys, read)
+    for place, header in enumerate(headers):
+        # name and interval may take two lines where the terminal is narrow, numbers may not
+        wraps = place in (0, len(headers) - 2)
+        least = 12 if wraps else None
+        table.add_column(
+            Text(header.replace(" [", "\n[")), justify="right" if place else "left", no_wrap=not wraps, min_width=least
+        )
     for row in read:
         # Text, not markup: an interval's brackets are no style
         table.add_row(*(Text(cell) for cell in _cells(row, keys)), style="yellow" if row.reasons else None)
-    return table
+    notes = [Text(line, style="yellow" if line.startswith(_MARK) else "dim") for line in footnotes(rows)]
+    return Group(table, *notes)
 
 
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+def print_table(table: RenderableType, *, file: TextIO | None = None) -> None:
+    """Print a table to the terminal; into a pipe or a file without colours and wide enough for every column.
+
+    Args:
+        table: what `comparison_table` gave.
+        file: where to; None: standard output.
+    """
+    from rich.console import Console
+
+    console = Console(file=file, highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, 120)
+    console.print(table)
+
+
+def comparison_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table and its footnotes as Markdown text.
 
     Args:
@@ -136,7 +161,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     return table + "\n\n" + "\n".join(f"- {line}" for line in footnotes(rows)) + "\n"
 
 
-def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+def comparison_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """The figures as CSV text: one line a model and attack, shares in [0, 1], unrounded.
 
     Args:

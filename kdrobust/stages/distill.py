@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kdrobust.modules import DistillationModule
-from kdrobust.stages.setup import check_method, new_classifier, open_run, prepare_data
+from kdrobust.stages.setup import check_method, new_classifier, open_run, prepare_data, set_threads
 from kdrobust.stages.teachers import load_teacher
 from kdrobust.stages.training import finish, fit, module_arguments, score
 
@@ -24,6 +24,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
         data = prepare_data(cfg)
         teachers, origin = load_teacher(cfg, objective, data)
         model = new_classifier(cfg.student, data.spec, int(cfg.seed))
+        set_threads(cfg, model, data.spec, data.batch_size)
         module = DistillationModule(
             model=model, objective=objective, teachers=teachers, **module_arguments(cfg, cfg.student, data)
         )

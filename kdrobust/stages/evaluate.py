@@ -26,8 +26,8 @@ from kdrobust.evaluation import (
     write_samples,
 )
 from kdrobust.models import Classifier, check_spec, file_hash, read_checkpoint, restore_classifier
-from kdrobust.report import comparison_table, print_table
 from kdrobust.stages import figures
+from kdrobust.stages.comparison import print_comparison
 from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import (
     check_config,
@@ -38,6 +38,7 @@ from kdrobust.stages.setup import (
     prepare_data,
     require_file,
     result_header,
+    set_threads,
 )
 from kdrobust.tracking import write_result
 
@@ -46,14 +47,14 @@ _SECONDS = 10.0
 
 def say_progress() -> Callable[[str, int, int], None]:
     """A progress callback: a line every ten seconds, with the time left of the attack at hand."""
-    state = {"name": "", "began": 0.0, "last": time.monotonic()}
+    state: dict[str, Any] = {"name": "", "began": 0.0, "last": time.monotonic()}
 
     def tell(name: str, done: int, total: int) -> None:
         now = time.monotonic()
         if name != state["name"]:
             state.update(name=name, began=now)
-        if now - float(state["last"]) >= _SECONDS and done:
-            left = (now - float(state["began"])) / done * (total - done)
+        if now - state["last"] >= _SECONDS and done:
+            left = (now - state["began"]) / done * (total - done)
             log.info("evaluate  %s  %d/%d samples  left %ds", name, done, total, round(left))
             state["last"] = now
 
@@ -100,7 +101,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     result = measure_and_write(cfg, folder)
     if result is None:
         return None
-    print_table(comparison_table([{"name": str(cfg.run.name), "results": [result]}]))
+    print_comparison([{"name": str(cfg.run.name), "results": [result]}])
     log.info("%s: results in %s", cfg.run.name, folder)
     return float(result["evaluation"]["worst_case"]["accuracy"])
 
@@ -119,6 +120,7 @@ def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
         data = prepare_data(cfg)
         check_spec(checkpoint, data.spec, path)
         model = restore_classifier(path).eval()
+        set_threads(cfg, model, data.spec, int(cfg.evaluation.batch_size))
         rank, world, processes = join_ranks(cfg.trainer, rank_command(str(cfg.stage), folder))
         failed = True
         try:

@@ -27,7 +27,7 @@ from kdrobust.tracking import write_result
 def teacher_logits(model: nn.Module, data: DataModule, split: str, device: torch.device) -> Tensor:
     """The teacher's logits on every sample of a split, in the split's order, [N, K] on the CPU."""
     samples = data.split(split)
-    chunks = torch.arange(len(samples.labels)).split(data.eval_batch_size)
+    chunks = torch.split(torch.arange(len(samples.labels)), data.eval_batch_size)
     return torch.cat([model(samples.pixels(rows).to(device)).float().cpu() for rows in chunks])
 
 

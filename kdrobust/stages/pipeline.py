@@ -11,18 +11,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdrobust.config import instantiate, numbers
 from kdrobust.losses import Objective
-from kdrobust.report import comparison, comparison_csv, comparison_markdown, comparison_table, print_table
 from kdrobust.stages import distill, evaluate, outputs
+from kdrobust.stages.comparison import print_comparison, write_comparison
 from kdrobust.stages.setup import check_method, log, open_run, prepare_data, result_header
 from kdrobust.stages.teachers import find_checkpoint
-from kdrobust.tracking import is_finished, write_result, write_text
+from kdrobust.tracking import is_finished, write_result
 
 _OWN = ("seeds", "baseline", "evaluation", "stage", "seed", "run")
 
 
 def _stage(cfg: DictConfig, stage: str, folder: Path, name: str, **changes: Any) -> DictConfig:
     """The config of another stage, out of the pipeline's own nodes."""
-    kept = {key: OmegaConf.masked_copy(cfg, key)[key] for key in cfg if key not in _OWN}
+    kept = {str(key): OmegaConf.masked_copy(cfg, str(key))[key] for key in cfg if key not in _OWN}
     run = {"name": name, "root": cfg.run.root, "folder": str(folder)}
     return OmegaConf.create({**kept, "seed": int(cfg.seed), "stage": stage, "run": run, **changes})
 
@@ -41,6 +41,7 @@ def _evaluated(cfg: DictConfig, checkpoint: Path, folder: Path, name: str) -> di
                 "seed": int(cfg.seed),
                 "run": {"name": name, "root": cfg.run.root, "folder": str(folder)},
                 "trusted_modules": cfg.trusted_modules,
+                "threads": cfg.threads,
                 "checkpoint": str(checkpoint),
                 **{key: OmegaConf.masked_copy(cfg, key)[key] for key in ("data", "threat", "trainer", "evaluation")},
             }
@@ -65,7 +66,7 @@ def _stored_outputs(cfg: DictConfig, teacher: Path, folder: Path) -> Path:
 
 
 def _can_store(cfg: DictConfig) -> bool:
-    """Whether stored outputs can stand in for the teacher: it is asked about clean inputs only, never augmented ones."""
+    """Whether stored outputs can stand in for the teacher: it is asked about clean inputs only, not augmented ones."""
     objective = Objective.from_method(numbers(cfg.method), list(cfg.trusted_modules))
     beyond = any(reference.model != "student" and reference.view != "clean" for reference in objective.references)
     live = "live" in str(cfg.attack.get("goal", ""))
@@ -82,7 +83,9 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     with open_run(cfg, folder) as digest:
         prepare_data(cfg)
         teacher = find_checkpoint(cfg)
-        rows = [{"name": "teacher", "results": [_evaluated(cfg, teacher, folder / "teacher_evaluation", "teacher")]}]
+        rows: list[dict[str, Any]] = [
+            {"name": "teacher", "results": [_evaluated(cfg, teacher, folder / "teacher_evaluation", "teacher")]}
+        ]
         node = OmegaConf.merge(cfg.teacher, {"checkpoint": str(teacher)})
         if _can_store(cfg):
             stored = _stored_outputs(cfg, teacher, folder / "teacher_outputs")
@@ -95,10 +98,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
                 checkpoint = _student(cfg, label, int(seed), place, **changes)
                 results.append(_evaluated(cfg, checkpoint, place / "evaluation", f"{label} seed {seed}"))
             rows.append({"name": label, "results": results})
-        files = {"table": "comparison.md", "csv": "comparison.csv", "plot": "comparison.png"}
-        write_text(folder / files["table"], comparison_markdown(rows))
-        write_text(folder / files["csv"], comparison_csv(rows))
-        comparison(rows, folder / files["plot"])
+        files = write_comparison(rows, folder)
         result = {
             **result_header(cfg, digest),
             "threat": instantiate(cfg.threat).describe(),
@@ -107,7 +107,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
             "files": files,
         }
         write_result(folder, result)
-    print_table(comparison_table(rows))
+    print_comparison(rows)
     log.info("table, plots and result.json in %s", folder)
     worst = [entry["evaluation"]["worst_case"]["accuracy"] for entry in rows[-1]["results"]]
     return float(sum(worst) / len(worst))

@@ -15,12 +15,14 @@ from omegaconf import DictConfig, OmegaConf
 from kdrobust.config import config_hash, dead_keys, ensure, instantiate, numbers, to_plain
 from kdrobust.data import DataModule
 from kdrobust.errors import UsageError
+from kdrobust.evaluation import model_cost
 from kdrobust.losses import Objective, method_problems
 from kdrobust.models import Classifier, build_classifier
 from kdrobust.spec import InputSpec
 from kdrobust.tracking import build_manifest, hold, versions, write_json, write_text
 
 log = logging.getLogger("kdrobust")
+_SMALL_BATCH_FLOPS = 5e8
 
 
 def is_main_process() -> bool:
@@ -58,7 +60,9 @@ def check_method(cfg: DictConfig, *, needs_teacher: bool) -> Objective:
     except UsageError as error:
         method, problems = {}, [str(error)]
     if not problems and not needs_teacher and Objective.from_method(method, trusted).teachers:
-        problems.append(f"method: it learns from a teacher, which `kdrobust {cfg.stage}` has none of; use kdrobust distill")
+        problems.append(
+            f"method: it learns from a teacher, which `kdrobust {cfg.stage}` has none of; use kdrobust distill"
+        )
     check_config(cfg, problems)
     return Objective.from_method(method, trusted)
 
@@ -71,8 +75,6 @@ def open_run(cfg: DictConfig, folder: Path) -> Iterator[str]:
         RunFolderError: see `kdrobust.tracking.hold`.
     """
     digest = config_hash(cfg)
-    if torch.get_num_threads() > (os.cpu_count() or 1):
-        torch.set_num_threads(os.cpu_count() or 1)
     with hold(folder, config_hash=digest) if is_main_process() else nullcontext():
         if is_main_process():
             write_text(folder / "config_resolved.yaml", OmegaConf.to_yaml(cfg, resolve=True))
@@ -95,6 +97,18 @@ def prepare_data(cfg: DictConfig) -> DataModule:
 def new_classifier(node: DictConfig, spec: InputSpec, seed: int) -> Classifier:
     """A freshly initialised classifier from a model config."""
     return build_classifier(instantiate(node.network), spec=spec, normalize=bool(node.normalize), seed=seed)
+
+
+def set_threads(cfg: DictConfig, model: Classifier, spec: InputSpec, batch_size: int) -> None:
+    """Give this process `threads` CPU threads; `auto` decides by the work in a batch.
+
+    A step of a small model is a few milliseconds: handing it to a second thread costs more than it brings, and where
+    the cores are shared with other processes (sweeps, CI) the threads wait for each other most of the time.
+    """
+    if cfg.threads != "auto":
+        torch.set_num_threads(int(cfg.threads))
+    elif model_cost(model, spec).flops * batch_size < _SMALL_BATCH_FLOPS:
+        torch.set_num_threads(1)
 
 
 def model_config(node: DictConfig) -> dict[str, Any]:

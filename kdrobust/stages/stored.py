@@ -21,7 +21,9 @@ MANIFEST = "outputs.json"
 SPLITS = ("train", "validation", "test")
 
 
-def write_stored(folder: Path, logits: Mapping[str, Tensor], *, data: DataModule, checkpoint: Mapping[str, str]) -> None:
+def write_stored(
+    folder: Path, logits: Mapping[str, Tensor], *, data: DataModule, checkpoint: Mapping[str, str]
+) -> None:
     """Write logits by split, and the manifest that says whose they are.
 
     Args:
@@ -57,7 +59,9 @@ def read_stored(folder: Path) -> dict[str, Any]:
     except ValueError:
         raise CheckpointError(f"{folder / MANIFEST}: damaged; run `kdrobust outputs` again") from None
     if not isinstance(manifest, dict) or manifest.get("sha256") != digest:
-        raise CheckpointError(f"{folder / FILE}: truncated or changed since it was written; run `kdrobust outputs` again")
+        raise CheckpointError(
+            f"{folder / FILE}: truncated or changed since it was written; run `kdrobust outputs` again"
+        )
     return manifest
 
 

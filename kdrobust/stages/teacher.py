@@ -8,7 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kdrobust.modules import TeacherModule
-from kdrobust.stages.setup import check_method, new_classifier, open_run, prepare_data
+from kdrobust.stages.setup import check_method, new_classifier, open_run, prepare_data, set_threads
 from kdrobust.stages.training import finish, fit, module_arguments, score
 
 
@@ -19,6 +19,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     with open_run(cfg, folder) as digest:
         data = prepare_data(cfg)
         model = new_classifier(cfg.teacher, data.spec, int(cfg.seed))
+        set_threads(cfg, model, data.spec, data.batch_size)
         module = TeacherModule(model=model, objective=objective, **module_arguments(cfg, cfg.teacher, data))
         trainer = fit(module, data, cfg, folder, digest)
         result = finish(trainer, module, data, cfg, folder, digest, started=started)

@@ -22,6 +22,7 @@ from kdrobust.tracking import is_finished
 
 TEACHER_KEYS = (
     "trusted_modules",
+    "threads",
     "data",
     "teacher",
     "threat",
@@ -42,7 +43,6 @@ def teacher_config(cfg: DictConfig) -> DictConfig:
     teacher = merged["teacher"].copy()
     for key in ("checkpoint", "outputs"):
         teacher.pop(key, None)
-    teacher["checkpoint"] = None
     merged |= {
         "stage": "teacher",
         "teacher": teacher,
@@ -84,7 +84,9 @@ def find_checkpoint(cfg: DictConfig) -> Path:
     if str(cfg.teacher.checkpoint) == "auto":
         return _train_once(cfg)
     return require_file(
-        cfg.teacher.checkpoint, "teacher.checkpoint", "train one with `kdrobust teacher`, or set teacher.checkpoint=auto"
+        cfg.teacher.checkpoint,
+        "teacher.checkpoint",
+        "train one with `kdrobust teacher`, or set teacher.checkpoint=auto",
     )
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from kdrobust.attacks import AttackCallback, Threat
-from kdrobust.config import instantiate, to_plain
+from kdrobust.config import instantiate
 from kdrobust.data import DataModule
 from kdrobust.distributed import ConfigDDPStrategy, SameConfig, finish_ranks
-from kdrobust.errors import CheckpointError, KdrobustError, UsageError
+from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.evaluation import model_cost
 from kdrobust.models import checkpoint_payload, file_hash, load_weights, read_checkpoint
 from kdrobust.modules import CollapseWarning, RobustModule, RobustValidation
@@ -53,7 +53,7 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str) -> pl.Trainer:
         strategy.rank_command = rank_command(str(cfg.stage), folder)
     try:
         trainer: pl.Trainer = factory(callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
-    except (pl.utilities.exceptions.MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UsageError(f"trainer: {str(error).splitlines()[0]}") from None
     return trainer
 
@@ -152,5 +152,3 @@ def score(result: Mapping[str, Any]) -> float | None:
     validation = result.get("validation", {})
     value = validation.get("robust_accuracy", validation.get("accuracy"))
     return None if value is None else float(value)
-
-

@@ -4,7 +4,6 @@ from kdrobust.tracking.atomic import write_bytes, write_json, write_text
 from kdrobust.tracking.folder import hold, is_finished, read_status, write_result
 from kdrobust.tracking.manifest import build_manifest, versions
 
-
 __all__ = [
     "build_manifest",
     "hold",

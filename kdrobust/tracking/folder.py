@@ -44,7 +44,7 @@ def _alive(pid: int) -> bool:
 
 def _take_lock(folder: Path) -> None:
     path = folder / LOCK
-    mine = {"pid": os.getpid(), "host": socket.gethostname()}
+    mine: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname()}
     for _ in range(2):
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)

@@ -57,4 +57,6 @@ class WandbRun(WandbLogger):
         run.finish(exit_code=0 if status == "success" else 1)
         self._experiment = None
         if self.mode == "offline":
-            _log.info("wandb (offline): look with `wandb leet %s`, send later with `wandb sync %s`", folder.parent, folder)
+            _log.info(
+                "wandb (offline): look with `wandb leet %s`, send later with `wandb sync %s`", folder.parent, folder
+            )

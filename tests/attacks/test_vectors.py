@@ -164,9 +164,9 @@ def test_a_detached_live_teacher_would_be_noticed():
     ours = attack("linf", "e8", initial=normal_start(), goal="kl_to_live_teacher")
     detached = GradientAttack(
         threat=Threat(norm="linf", eps="8/255"),
-        goal=lambda target: lambda x, z: F.kl_div(
-            z.log_softmax(1), TEACHER(x).detach().softmax(1), reduction="none"
-        ).sum(1),
+        goal=lambda target: (
+            lambda x, z: F.kl_div(z.log_softmax(1), TEACHER(x).detach().softmax(1), reduction="none").sum(1)
+        ),
         steps=10,
         step_size="2/255",
     )(MODEL, X, Y, initial=normal_start(), validate=False)

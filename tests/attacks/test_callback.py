@@ -1,0 +1,39 @@
+"""The callback that crafts training batches."""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+
+from kdrobust.attacks import AttackCallback, NoAttack
+
+
+def test_scale():
+    callback = AttackCallback(attack=NoAttack(), warmup=0.5)
+    assert [callback.scale(epoch, 10) for epoch in (0.0, 1.0, 2.5, 5.0, 9.0)] == [0.0, 0.2, 0.5, 1.0, 1.0]
+    assert AttackCallback(attack=NoAttack()).scale(0.0, 10) == 1.0
+
+
+@pytest.mark.parametrize("warmup", [-0.1, 1.0, 2.0, float("nan")])
+def test_warmup_range(warmup):
+    with pytest.raises(ValueError, match="warmup"):
+        AttackCallback(attack=NoAttack(), warmup=warmup)
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_crafts_only_if_looked_at_and_validates_once(needed):
+    calls = []
+
+    def craft(attack, batch, **options):
+        calls.append(options)
+        return "x'"
+
+    module = SimpleNamespace(objective=SimpleNamespace(needs_attack=needed), exact_epoch=1.0, craft=craft)
+    trainer = SimpleNamespace(
+        max_epochs=10, current_epoch=1, precision_plugin=SimpleNamespace(forward_context=nullcontext)
+    )
+    callback, batch = AttackCallback(attack=NoAttack(), warmup=0.2), SimpleNamespace(adversarial=None)
+    for index in range(2):
+        callback.on_train_batch_start(trainer, module, batch, index)
+    assert batch.adversarial == ("x'" if needed else None)
+    assert [(call["scale"], call["validate"]) for call in calls] == ([(0.5, True), (0.5, False)] if needed else [])

@@ -1,0 +1,63 @@
+"""Architectures: published sizes, shapes, gradients, errors."""
+
+import pytest
+import torch
+
+from kdrobust.errors import DataError, UsageError
+from kdrobust.models import MLP, ConvNet, MobileNetV2, PreActResNet, ResNet, Timm, WideResNet
+from kdrobust.spec import InputSpec
+
+CIFAR = InputSpec(shape=(3, 32, 32), classes=10)
+SMALL = [
+    (MLP, {}),
+    (ConvNet, {}),
+    (ResNet, {"width": 0.125}),
+    (PreActResNet, {"width": 0.125}),
+    (MobileNetV2, {"width": 0.25}),
+    (WideResNet, {"depth": 10, "widen": 1}),
+]
+
+
+@pytest.mark.parametrize(
+    ("network", "options", "millions"),
+    [
+        (ResNet, {}, 11.17),
+        (PreActResNet, {}, 11.17),
+        (MobileNetV2, {}, 2.24),
+        (WideResNet, {"depth": 34, "widen": 10}, 46.16),
+        (WideResNet, {"depth": 28, "widen": 10}, 36.48),
+        (WideResNet, {"depth": 16, "widen": 4}, 2.75),
+    ],
+)
+def test_published_parameter_counts(network, options, millions):
+    with torch.device("meta"):
+        model = network(spec=CIFAR, **options)
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])
+@pytest.mark.parametrize(("network", "options"), SMALL)
+def test_shapes_and_gradients(network, options, shape):
+    torch.manual_seed(0)
+    model = network(spec=InputSpec(shape=shape, classes=7), **options)
+    logits = model(torch.rand(4, *shape))
+    assert logits.shape == (4, 7)
+    logits.square().sum().backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
+    assert not silent
+
+
+@pytest.mark.parametrize(("network", "options"), SMALL[1:])
+def test_images_are_needed(network, options):
+    with pytest.raises(DataError, match="images"):
+        network(spec=InputSpec(shape=(20,), classes=2), **options)
+
+
+def test_other_errors():
+    with pytest.raises(ValueError, match="6 n"):
+        WideResNet(spec=CIFAR, depth=11)
+    with pytest.raises(DataError, match="pixels"):
+        ConvNet(spec=InputSpec(shape=(1, 2, 2), classes=2), channels=[4, 4, 4, 4])
+    pytest.importorskip("timm")
+    with pytest.raises(UsageError, match="resnet18"):
+        Timm(spec=CIFAR, name="resnet188")

@@ -1,0 +1,41 @@
+import torch
+
+from kdrobust.randomness import address, generator, normal, uniform
+
+
+def test_a_block_depends_on_its_key_alone():
+    keys = torch.arange(100)
+    whole = uniform(keys, (3, 4), seed=7)
+    some = torch.tensor([42, 3, 99])
+    assert torch.equal(uniform(some, (3, 4), seed=7), whole[some])
+    assert not torch.equal(uniform(keys, (3, 4), seed=8), whole)
+
+
+def test_moments_and_independence():
+    draw = uniform(torch.arange(500), (200,), seed=1, dtype=torch.float64)
+    assert float(draw.min()) >= 0.0
+    assert float(draw.max()) < 1.0
+    assert abs(float(draw.mean()) - 0.5) < 0.005
+    assert abs(float(draw.var()) - 1 / 12) < 0.001
+    correlation = torch.corrcoef(draw[:60]).fill_diagonal_(0.0)
+    assert float(correlation.abs().max()) < 0.35
+    bell = normal(torch.arange(500), (200,), seed=1, dtype=torch.float64)
+    assert abs(float(bell.mean())) < 0.01
+    assert abs(float(bell.std()) - 1.0) < 0.01
+    assert abs(float((bell**4).mean()) - 3.0) < 0.1
+    assert bool(bell.isfinite().all())
+
+
+def test_addresses_do_not_collide_and_leave_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    seen = {address(s, p, e, t) for s in range(5) for p in ("a", "b") for e in range(10) for t in range(10)}
+    assert len(seen) == 5 * 2 * 10 * 10
+    assert address(1, "a", 23) != address(1, "a", 2, 3)
+    first = torch.randperm(10, generator=generator(0, "shuffle", 3))
+    assert torch.equal(first, torch.randperm(10, generator=generator(0, "shuffle", 3)))
+    uniform(torch.arange(3), (2,), seed=0)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_half_precision_stays_below_one():
+    assert float(uniform(torch.arange(2000), (50,), seed=0, dtype=torch.float32).max()) < 1.0

@@ -1,13 +1,16 @@
-"""The contract of an attack: on what a robust accuracy would not be a lie."""
+"""The contract of an attack: what may be attacked, and that nothing but the answer changes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdrobust.errors import AttackError
+
+Model = Callable[[Tensor], Tensor]
 
 
 def check_shapes(inputs: Tensor, labels: Tensor, **others: Tensor | None) -> None:
@@ -84,3 +87,51 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
     near_one = (logits.double().sum(dim=1) - 1.0).abs() < tolerance
     if bool(((logits >= 0).all(dim=1) & near_one).all()):
         raise AttackError("the model returns probabilities (rows sum to 1): drop its softmax, attacks need logits")
+
+
+@contextmanager
+def attack_mode(model: Model | None, mode: str) -> Iterator[None]:
+    """A model as an attack needs it, and afterwards exactly as it was, even after an exception.
+
+    Every module is put into eval (or train) mode and back into its own; parameters ask for no gradient meanwhile. In
+    train mode buffers are replaced by copies: what normalisation layers collect in the attack is thrown away.
+
+    Args:
+        model: an `nn.Module`, or any function (then nothing is touched).
+        mode: `eval` or `train`.
+    """
+    if not isinstance(model, nn.Module):
+        yield
+        return
+    modes = [(module, module.training) for module in model.modules()]
+    # not for speed, it saves none: autocast caches casts of parameters that ask for gradients, and one cached by a pass
+    # without graph would cut the gradients of a training step in the same autocast region
+    asking = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.is_leaf]
+    held = _swap_buffers(model) if mode == "train" else []
+    try:
+        for module, _ in modes:
+            module.training = mode == "train"
+        for parameter in asking:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter in asking:
+            parameter.requires_grad_(True)
+        for module, name, buffer in held:
+            module._buffers[name] = buffer
+
+
+def _swap_buffers(model: nn.Module) -> list[tuple[nn.Module, str, Tensor]]:
+    held = [
+        (module, name, buffer)
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    copies: dict[int, Tensor] = {}
+    for module, name, buffer in held:
+        # two modules that share a buffer go on sharing it
+        module._buffers[name] = copies.setdefault(id(buffer), buffer.detach().clone())
+    return held

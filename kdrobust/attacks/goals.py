@@ -28,7 +28,7 @@ class Target:
         labels: [B] int64: the true classes, or the wanted ones of a targeted attack.
         teacher: the teacher, inputs to logits; None where there is none.
         teacher_logits: the teacher's logits on x, [B, K], or a function that computes them when asked.
-        targets: [B] int64, the wanted classes of goals that weigh a wanted class against the true one.
+        targets: [B] int64, wanted classes to weigh against the true ones; None: each sample's likeliest other class.
     """
 
     model: Callable[[Tensor], Tensor]
@@ -195,7 +195,9 @@ def _of_labels(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Target
 def _dlr_targeted(target: Target) -> Climb:
     targets = target.targets
     if targets is None:
-        raise UsageError("attack.goal=dlr_targeted: needs the wanted classes; call the attack with targets=")
+        with torch.no_grad():
+            logits = target.model(target.inputs)
+        targets = logits.scatter(1, target.labels.unsqueeze(1), float("-inf")).argmax(dim=1)
     return lambda adversarial, logits: dlr_targeted(logits, target.labels, targets)
 
 

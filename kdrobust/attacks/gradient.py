@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import check_inputs, check_logits, check_shapes
+from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
 from kdrobust.attacks.goals import Climb, Target, cross_entropy, describe_goal, find_goal, normal_tensor
 from kdrobust.attacks.result import AttackResult, Track, better_of
 from kdrobust.attacks.threat import STARTS, Threat, default_keys, per_sample
-from kdrobust.attacks.undisturbed import Model, undisturbed
+from kdrobust.attacks.undisturbed import undisturbed
 from kdrobust.config.numbers import as_number
 from kdrobust.errors import AttackError, UsageError
 from kdrobust.randomness import address
@@ -112,7 +112,7 @@ class GradientAttack:
             labels: true classes (targeted: wanted ones), [B] integers.
             teacher: for goals that look at one; it answers in eval mode and is left as it was.
             teacher_logits: T(x), [B, K], or a function that computes it when a goal asks.
-            targets: wanted classes of goals that also look at the true ones (`dlr_targeted`), [B] integers.
+            targets: wanted classes for `dlr_targeted`, [B] integers; by default each sample's likeliest other one.
             keys: [B] integers that address each sample's random start; by default its place in the batch.
             seed: address of the random starts.
             scale: factor on ε and step size, in [0, 1]: one number (warm-up), or [B] for an ε of each sample's own.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ class Threat:
         """
         delta = adversarial - inputs
         if self.norm == "linf":
-            delta = delta.clamp(-radius, radius)  # type: ignore[arg-type]
+            delta = delta.clamp(-radius, radius)  # type: ignore[arg-type]  # annotated for two numbers or two tensors
         else:
             delta = delta * (radius / l2_norm(delta).clamp(min=1e-12)).clamp(max=1.0)
         return self.clip(inputs + delta)

@@ -39,20 +39,23 @@ class CollapseWarning(pl.Callback):
 
     Args:
         patience: epochs at chance before the warning.
+        begin: share of the training before which chance is no news.
 
     Attributes:
         messages: what was said; results carry it on.
     """
 
-    def __init__(self, *, patience: int = 3) -> None:
+    def __init__(self, *, patience: int = 3, begin: float = 0.3) -> None:
         self.patience = patience
+        self.begin = begin
         self.messages: list[str] = []
         self._epochs_at_chance = 0
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Compare clean validation accuracy with chance plus two standard errors."""
         accuracy = trainer.callback_metrics.get("val/accuracy")
-        if accuracy is None or trainer.sanity_checking:
+        early = trainer.current_epoch + 1 < self.begin * (trainer.max_epochs or 1)
+        if accuracy is None or trainer.sanity_checking or early:
             return
         classes = int(pl_module.payload["spec"]["classes"])
         chance = 1.0 / classes

@@ -36,6 +36,15 @@ class Broken(nn.Module):
         return self.scale * self.fc(torch.relu(self.conv(inputs)).flatten(1))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tiny tensors: threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def arrays():
     return dict(np.load(VECTORS))
@@ -81,7 +90,6 @@ def _small(kind):
 @pytest.fixture(scope="session")
 def digits():
     """Uint8 test digits, their labels and indices, and models trained on the others: by kind and training ε."""
-    torch.set_num_threads(1)
     inputs, labels = _digits()
     order = torch.randperm(len(inputs), generator=torch.Generator().manual_seed(0))
     inputs, labels = inputs[order], labels[order]

@@ -17,7 +17,7 @@ class Counting(nn.Module):
         return self.layer(inputs)
 
 
-@pytest.fixture()
+@pytest.fixture
 def parts():
     student, teacher = Counting(), Counting()
     batch = Batch(inputs=torch.rand(4, 3), labels=torch.zeros(4, dtype=torch.long), indices=torch.arange(4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import pickle
@@ -65,6 +66,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             ) from None
         raise CheckpointError(f"{path}: damaged or no checkpoint; train it again or take another file") from None
     except OSError as error:
+        if error.errno == errno.EINVAL:  # torch's zip reader on a file that was cut short
+            raise CheckpointError(f"{path}: damaged or no checkpoint; train it again or take another file") from None
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (
         RuntimeError,

@@ -129,7 +129,7 @@ class RobustModule(pl.LightningModule):
         if not bool(torch.isfinite(result.loss)):
             broken = [name for name, part in result.parts.items() if not bool(torch.isfinite(part.value))]
             raise TrainingError(
-                f"loss is {float(result.loss)} at step {self.global_step} (terms: {', '.join(broken) or 'their sum'}); "
+                f"loss is {float(result.loss.detach())} at step {self.global_step} (terms: {', '.join(broken) or 'their sum'}); "
                 "lower optimizer.lr or set trainer.gradient_clip_val"
             )
         logged = {"train/loss": result.loss.detach()}

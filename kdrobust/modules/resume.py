@@ -25,6 +25,9 @@ class ResumePoint(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Save what the epochs before this one made."""
+        # a resumed run begins at an epoch's first batch like any other; left in its "restarting" state, Lightning would
+        # skip this epoch's plateau step
+        trainer.fit_loop.restarting = False
         epoch = trainer.current_epoch
         if epoch > 0 and epoch % self.every_n_epochs == 0:
             # the batch counter still says that the last epoch is complete: resumed so, this one would be skipped

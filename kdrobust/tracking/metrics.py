@@ -63,13 +63,14 @@ class MetricsCsv(Logger):
         values = {key: value for key, value in metrics.items() if key != "epoch"}
         if not self._rows or int(self._rows[-1]["epoch"]) != epoch:
             self._rows.append({"epoch": epoch})
-        self._rows[-1].update({"step": step, **values})
+        # Lightning's step counter is off by one in a resumed run; the epoch says all
+        self._rows[-1].update(values)
 
     @rank_zero_only
     def save(self) -> None:
         """Write the file."""
         columns = dict.fromkeys(key for row in self._rows for key in row)
-        order = ["epoch", "step", *sorted(key for key in columns if key not in ("epoch", "step"))]
+        order = ["epoch", *sorted(key for key in columns if key != "epoch")]
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, fieldnames=order, lineterminator="\n")
         writer.writeheader()

@@ -41,7 +41,7 @@ class Workplace:
         return json.loads((self.only(pattern) / "result.json").read_text())
 
 
-@pytest.fixture()
+@pytest.fixture
 def workplace(tmp_path):
     return Workplace(tmp_path)
 

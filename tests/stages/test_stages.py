@@ -20,7 +20,9 @@ def test_a_teacher_leaves_everything(trained):
     assert result["attack"]["steps"] == 2
     assert result["validation_attack"]["goal"] == "cross_entropy"
     assert 0 <= result["validation"]["robust_accuracy"] <= result["validation"]["accuracy"] <= 1
-    assert result["model"]["parameters"] == sum(p.numel() for p in restore_classifier(trained / "best.ckpt").parameters())
+    assert result["model"]["parameters"] == sum(
+        p.numel() for p in restore_classifier(trained / "best.ckpt").parameters()
+    )
 
 
 def test_distill_live_and_from_stored_outputs_agree_on_the_first_loss(workplace, trained):
@@ -30,7 +32,8 @@ def test_distill_live_and_from_stored_outputs_agree_on_the_first_loss(workplace,
     workplace.run("outputs", f"teacher.checkpoint={checkpoint}", *TINY[1:3], "run.folder=stored")
     workplace.run("distill", *common, "teacher.outputs=stored", "run.folder=from_store")
     live, stored = (
-        torch.load(workplace.folder / name / "best.ckpt", weights_only=True)["state_dict"] for name in ("live", "from_store")
+        torch.load(workplace.folder / name / "best.ckpt", weights_only=True)["state_dict"]
+        for name in ("live", "from_store")
     )
     for name, value in live.items():
         torch.testing.assert_close(stored[name], value, rtol=1e-4, atol=1e-5)
@@ -42,7 +45,12 @@ def test_distill_live_and_from_stored_outputs_agree_on_the_first_loss(workplace,
 @pytest.mark.parametrize("method", ["ard", "rslad", "adaad", "dtkd", "article_mse"])
 def test_every_distillation_method_trains(workplace, trained, method):
     workplace.run(
-        "distill", *TINY, f"method={method}", f"teacher.checkpoint={trained / 'best.ckpt'}", "run.folder=run", "epochs=1"
+        "distill",
+        *TINY,
+        f"method={method}",
+        f"teacher.checkpoint={trained / 'best.ckpt'}",
+        "run.folder=run",
+        "epochs=1",
     )
     result = json.loads((workplace.folder / "run" / "result.json").read_text())
     assert result["teacher"]["sha256"]
@@ -58,7 +66,11 @@ def test_every_method_without_a_teacher_trains_and_loads_none(workplace, method)
 
 def test_evaluate_measures_and_keeps_every_verdict(workplace, trained, capsys):
     workplace.run(
-        "evaluate", f"checkpoint={trained / 'best.ckpt'}", "evaluation.num_samples=60", "run.folder=run", "threat.eps=0.05"
+        "evaluate",
+        f"checkpoint={trained / 'best.ckpt'}",
+        "evaluation.num_samples=60",
+        "run.folder=run",
+        "threat.eps=0.05",
     )
     result = json.loads((workplace.folder / "run" / "result.json").read_text())["evaluation"]
     import numpy as np
@@ -103,7 +115,9 @@ def test_the_pipeline_and_its_second_half_after_a_kill(workplace, capsys):
     # as if it had been killed before the last student
     before = (folder / "comparison.csv").read_text()
     shutil.rmtree(folder / "student_distilled" / "seed_1")
-    (folder / "status.json").write_text(json.dumps({**json.loads((folder / "status.json").read_text()), "status": "failed"}))
+    (folder / "status.json").write_text(
+        json.dumps({**json.loads((folder / "status.json").read_text()), "status": "failed"})
+    )
     kept = (folder / "student_alone" / "seed_0" / "best.ckpt").stat().st_mtime_ns
     workplace.run(*command)
     assert workplace.only("outputs/pipeline/*") == folder

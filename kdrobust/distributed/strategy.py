@@ -7,14 +7,12 @@ started from the resolved config in the run folder instead.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 import torch.distributed as dist
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -122,13 +120,13 @@ class SameConfig(pl.Callback):
     """
 
     def __init__(self, config_hash: str) -> None:
-        self.digest = hashlib.sha256(config_hash.encode()).digest()[:7]
+        self.config_hash = config_hash
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Compare over all ranks."""
         if trainer.world_size == 1:
             return
-        mine = torch.tensor(int.from_bytes(self.digest, "big"), dtype=torch.int64, device=pl_module.device)
-        everyone = trainer.strategy.all_gather(mine)
-        if bool((everyone != mine).any()):
+        everyone: list[str] = [""] * trainer.world_size
+        dist.all_gather_object(everyone, self.config_hash)
+        if len(set(everyone)) > 1:
             raise KdrobustError("trainer: the ranks of this job hold different configurations; start them from one")

@@ -145,7 +145,7 @@ class RobustModule(pl.LightningModule):
             if logits is not None:
                 name = "accuracy" if view == "clean" else "robust_accuracy"
                 logged[f"train/{name}"] = (logits.argmax(dim=1) == batch.labels).float().mean()
-        self.log_dict(logged, on_step=False, on_epoch=True, batch_size=len(batch))
+        self.log_dict(logged, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch))
         return result.loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

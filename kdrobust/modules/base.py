@@ -128,8 +128,9 @@ class RobustModule(pl.LightningModule):
         result: ObjectiveResult = self.objective(views, self.exact_epoch)
         if not bool(torch.isfinite(result.loss)):
             broken = [name for name, part in result.parts.items() if not bool(torch.isfinite(part.value))]
+            culprits = ", ".join(broken) or "their sum"
             raise TrainingError(
-                f"loss is {float(result.loss.detach())} at step {self.global_step} (terms: {', '.join(broken) or 'their sum'}); "
+                f"loss is {float(result.loss.detach())} at step {self.global_step} (terms: {culprits}); "
                 "lower optimizer.lr or set trainer.gradient_clip_val"
             )
         logged = {"train/loss": result.loss.detach()}

@@ -118,8 +118,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _root(option: listing.Option) -> Path:
     own = _read_yaml(option.path)
     base = _read_yaml(option.path.parent / "_base.yaml")
-    root = str(own.get("root") or base.get("root") or "data")
-    return Path("data" if "${" in root else root).expanduser()
+    from omegaconf import OmegaConf
+
+    # the option's own text may read the environment: ${oc.env:KDROBUST_DATA,datasets}
+    node = OmegaConf.create({"root": own.get("root") or base.get("root") or "datasets"})
+    return Path(str(node.root)).expanduser()
 
 
 def _data_finding(option: listing.Option) -> Finding:
@@ -139,7 +142,7 @@ def _data_finding(option: listing.Option) -> Finding:
     if (root / trace).exists():
         return finding("ok", str(root / trace))
     apt = " or apt install dataset-fashion-mnist" if option.name == "fashion_mnist" else ""
-    return finding("missing", f"not in {root}; downloaded at first use (data.download=true){apt}")
+    return finding("missing", f"not in {root}; downloaded at first use (data.source.download=true){apt}")
 
 
 def data() -> list[Finding]:

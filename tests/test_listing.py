@@ -82,6 +82,13 @@ def test_doctor_finds_data_where_it_lies_and_says_how_to_get_the_rest(folder: Pa
     assert findings["broken"].status == "missing"
 
 
+def test_doctor_looks_where_the_environment_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "there/MNIST/raw").mkdir(parents=True)
+    assert {f.name: f for f in doctor.data()}["mnist"].detail.startswith("not in datasets")
+    monkeypatch.setenv("KDROBUST_DATA", str(folder / "there"))
+    assert {f.name: f for f in doctor.data()}["mnist"].status == "ok"
+
+
 def test_doctor_fails_where_something_required_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr(doctor, "REQUIRED", ("surely-not-installed",))
     monkeypatch.setattr(doctor, "devices", list)

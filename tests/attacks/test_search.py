@@ -98,9 +98,20 @@ def test_initial_begins_the_first_restart_only():
     found = attack(network(), inputs, labels, initial=far)
     torch.testing.assert_close(found, (inputs + 0.1).clamp(max=1.0))
     assert torch.equal(far, inputs + 5.0)
-    two = make(start="uniform", steps=0, restarts=2).run(network(), inputs, labels, initial=far)
-    again = make(start="uniform", steps=0, restarts=2).run(network(), inputs, labels, initial=inputs)
-    assert not torch.equal(two.adversarial, again.adversarial)
+    two = make(start="uniform", steps=0, restarts=2)(network(), inputs, labels, initial=inputs)
+    assert not torch.equal(two, inputs), "the second restart draws its own start"
+
+
+@pytest.mark.parametrize("dimension", [2, 16, 300])
+def test_the_l2_start_is_uniform_in_the_ball(dimension):
+    """Share of the radius to the power d is uniform; a radius drawn uniformly would crowd the centre."""
+    centre = torch.full((4000, dimension), 0.5, dtype=torch.float64)
+    threat = Threat(norm="l2", eps=0.4)
+    start = threat.random_start(centre, "uniform_unclipped", torch.arange(4000), seed=0)
+    volume = (threat.distance(start, centre) / 0.4) ** dimension
+    quantiles = volume.quantile(torch.tensor([0.1, 0.25, 0.5, 0.75, 0.9], dtype=torch.float64))
+    assert quantiles.tolist() == pytest.approx([0.1, 0.25, 0.5, 0.75, 0.9], abs=0.03)
+    assert float((start - centre).mean(dim=0).abs().max()) < 0.03
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -104,8 +104,8 @@ def attack_mode(model: Model | None, mode: str) -> Iterator[None]:
         yield
         return
     modes = [(module, module.training) for module in model.modules()]
-    # not for speed, it saves none: autocast caches casts of parameters that ask for gradients, and one cached by a pass
-    # without graph would cut the gradients of a training step in the same autocast region
+    # not for speed, `autograd.grad` to the inputs skips weight gradients anyway: this way none can reach a parameter
+    # whatever a model or a goal does inside, `backward()` included
     asking = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.is_leaf]
     held = _swap_buffers(model) if mode == "train" else []
     try:

@@ -109,7 +109,7 @@ def test_a_model_can_be_its_own_teacher():
 
 @pytest.mark.parametrize("goal", ["cross_entropy", "kl_to_clean"])
 def test_training_in_the_same_autocast_region_still_gets_its_gradients(goal):
-    """A weight cast under no_grad and cached would have no gradient in the step after."""
+    """Autocast caches cast weights: a cast made for the attack must not be the one the training step differentiates."""
     model = network()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         adversarial = make(goal=goal, start="normal", keep="best")(model, INPUTS, LABELS)
@@ -117,6 +117,23 @@ def test_training_in_the_same_autocast_region_still_gets_its_gradients(goal):
     loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert float(model[0].weight.grad.abs().max()) > 0
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_not_even_backward_inside_a_goal_reaches_a_parameter(mode):
+    model = network()
+
+    def careless(target):
+        def climb(adversarial, logits):
+            value = F.cross_entropy(logits, target.labels, reduction="none")
+            if logits.requires_grad:
+                value.sum().backward(retain_graph=True)
+            return value
+
+        return climb
+
+    make(goal=careless, model_mode=mode)(model, INPUTS, LABELS)
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_a_graph_begun_before_the_attack_is_still_good_after():

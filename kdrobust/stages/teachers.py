@@ -93,7 +93,9 @@ def find_checkpoint(cfg: DictConfig) -> Path:
 def _needs_live(cfg: DictConfig, objective: Objective) -> bool:
     beyond = any(reference.model == "teacher" and reference.view != "clean" for reference in objective.references)
     goal = str(cfg.attack.get("goal", "")) if cfg.get("attack") else ""
-    return beyond or (objective.needs_attack and goal in goals.NEED_LIVE_TEACHER)
+    # the goal may also be a node that names the function
+    live = any(name in goal for name in goals.NEED_LIVE_TEACHER)
+    return beyond or (objective.needs_attack and live)
 
 
 def _attack_reads_teacher(cfg: DictConfig, objective: Objective) -> bool:

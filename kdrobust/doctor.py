@@ -14,16 +14,10 @@ from typing import Any
 
 from kdrobust import listing
 from kdrobust.errors import UsageError
+from kdrobust.tracking.manifest import PACKAGES
 
 REQUIRED = (
-    "torch",
-    "torchvision",
-    "pytorch-lightning",
-    "torchmetrics",
-    "hydra-core",
-    "omegaconf",
-    "numpy",
-    "scikit-learn",
+    *(name for name in PACKAGES if name != "kdrobust"),
     "safetensors",
     "matplotlib",
     "rich",

@@ -33,3 +33,7 @@ class AttackError(KdrobustError):
 
 class RunFolderError(KdrobustError):
     """A run folder that cannot be written, or that another process or a finished run holds."""
+
+
+class RunFolderBusyError(RunFolderError):
+    """A run folder that another process is working in: it can be waited for."""

@@ -211,9 +211,8 @@ GOALS: Mapping[str, Callable[[Target], Climb]] = {
     "kl_to_live_teacher": kl_to_live_teacher,
     "kl_to_clean": kl_to_clean,
 }
-#: Goals that ask the teacher about attacked inputs, and all that ask it at all.
+#: Goals that ask the teacher about attacked inputs.
 NEED_LIVE_TEACHER = ("kl_to_live_teacher",)
-NEED_TEACHER = ("kl_to_teacher", *NEED_LIVE_TEACHER)
 
 
 def find_goal(name: str | Callable[[Target], Climb]) -> Callable[[Target], Climb]:

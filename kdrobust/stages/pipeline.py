@@ -7,14 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from kdrobust.config import instantiate, numbers
-from kdrobust.losses import Objective
+from kdrobust.config import instantiate
 from kdrobust.stages import distill, evaluate, outputs
 from kdrobust.stages.comparison import print_comparison, write_comparison
 from kdrobust.stages.setup import check_method, log, open_run, prepare_data, result_header
-from kdrobust.stages.teachers import find_checkpoint
+from kdrobust.stages.teachers import find_checkpoint, needs_live_teacher
 from kdrobust.tracking import is_finished, write_result
 
 _OWN = ("seeds", "baseline", "evaluation", "stage", "seed", "run")
@@ -58,19 +57,10 @@ def _student(cfg: DictConfig, label: str, seed: int, folder: Path, **changes: An
     return folder / "best.ckpt"
 
 
-def _stored_outputs(cfg: DictConfig, teacher: Path, folder: Path) -> Path:
+def _stored_outputs(cfg: DictConfig, teacher: DictConfig | ListConfig, folder: Path) -> Path:
     if not is_finished(folder):
-        node = OmegaConf.merge(cfg.teacher, {"checkpoint": str(teacher)})
-        outputs.run(_stage(cfg, "outputs", folder, "teacher's outputs", teacher=node), folder)
+        outputs.run(_stage(cfg, "outputs", folder, "teacher's outputs", teacher=teacher), folder)
     return folder
-
-
-def _can_store(cfg: DictConfig) -> bool:
-    """Whether stored outputs can stand in for the teacher: it is asked about clean inputs only, not augmented ones."""
-    objective = Objective.from_method(numbers(cfg.method), list(cfg.trusted_modules))
-    beyond = any(reference.model != "student" and reference.view != "clean" for reference in objective.references)
-    live = "live" in str(cfg.attack.get("goal", ""))
-    return not beyond and not live and cfg.data.get("augmentation") is None
 
 
 def run(cfg: DictConfig, folder: Path) -> float | None:
@@ -78,7 +68,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
 
     A pipeline that was killed goes on with the first step that has not finished.
     """
-    check_method(cfg, needs_teacher=True)
+    objective = check_method(cfg, needs_teacher=True)
     began = time.monotonic()
     with open_run(cfg, folder) as digest:
         prepare_data(cfg)
@@ -87,8 +77,8 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
             {"name": "teacher", "results": [_evaluated(cfg, teacher, folder / "teacher_evaluation", "teacher")]}
         ]
         node = OmegaConf.merge(cfg.teacher, {"checkpoint": str(teacher)})
-        if _can_store(cfg):
-            stored = _stored_outputs(cfg, teacher, folder / "teacher_outputs")
+        if not needs_live_teacher(cfg, objective) and cfg.data.get("augmentation") is None:
+            stored = _stored_outputs(cfg, node, folder / "teacher_outputs")
             node = OmegaConf.merge(node, {"outputs": str(stored)})
         alone = {"method": cfg.baseline.method.copy(), "attack": cfg.baseline.attack.copy()}
         for label, changes in (("student alone", alone), ("student distilled", {"teacher": node})):

@@ -13,7 +13,7 @@ from torch import nn
 from kdrobust.attacks import goals
 from kdrobust.config import run_folder
 from kdrobust.data import DataModule
-from kdrobust.errors import RunFolderError, UsageError
+from kdrobust.errors import RunFolderBusyError, UsageError
 from kdrobust.losses import Objective
 from kdrobust.models import check_spec, file_hash, read_checkpoint, restore_classifier
 from kdrobust.stages.setup import is_main_process, log, require_file
@@ -67,10 +67,10 @@ def _train_once(cfg: DictConfig) -> Path:
             log.info("teacher.checkpoint=auto: training the teacher in %s (once; later runs reuse it)", folder)
             config.run.folder = str(folder)
             teacher.run(config, folder)
-        except RunFolderError:
+        except RunFolderBusyError:
             # another job of the same sweep is training it
-            if time.monotonic() > deadline or is_finished(folder):
-                continue
+            if time.monotonic() > deadline:
+                raise
             time.sleep(2.0)
     return folder / "best.ckpt"
 
@@ -90,17 +90,15 @@ def find_checkpoint(cfg: DictConfig) -> Path:
     )
 
 
-def _needs_live(cfg: DictConfig, objective: Objective) -> bool:
-    beyond = any(reference.model == "teacher" and reference.view != "clean" for reference in objective.references)
-    goal = str(cfg.attack.get("goal", "")) if cfg.get("attack") else ""
-    # the goal may also be a node that names the function
-    live = any(name in goal for name in goals.NEED_LIVE_TEACHER)
-    return beyond or (objective.needs_attack and live)
+def _climbed(cfg: DictConfig, objective: Objective) -> str:
+    # text, because the goal may also be a node that names the function; nothing is climbed without an attack
+    return str(cfg.attack.get("goal", "")) if objective.needs_attack and cfg.get("attack") else ""
 
 
-def _attack_reads_teacher(cfg: DictConfig, objective: Objective) -> bool:
-    goal = str(cfg.attack.get("goal", "")) if cfg.get("attack") else ""
-    return objective.needs_attack and "teacher" in goal
+def needs_live_teacher(cfg: DictConfig, objective: Objective) -> bool:
+    """Whether the method or its attack asks a teacher about attacked inputs, which stored outputs cannot answer."""
+    beyond = any(reference.model != "student" and reference.view != "clean" for reference in objective.references)
+    return beyond or any(name in _climbed(cfg, objective) for name in goals.NEED_LIVE_TEACHER)
 
 
 def load_teacher(
@@ -121,14 +119,14 @@ def load_teacher(
         UsageError: a file that does not exist, or stored outputs for a method whose teacher must see attacked inputs.
         CheckpointError: a checkpoint or outputs that do not fit the data.
     """
-    if not objective.teachers and not _attack_reads_teacher(cfg, objective):
+    if not objective.teachers and "teacher" not in _climbed(cfg, objective):
         return {}, None
     strangers = objective.teachers - {"teacher"}
     if strangers:
         raise UsageError(f"method: no teacher named {', '.join(sorted(strangers))} is configured")
     if cfg.teacher.outputs is not None:
         folder = require_file(cfg.teacher.outputs, "teacher.outputs", "make it with `kdrobust outputs`")
-        if _needs_live(cfg, objective):
+        if needs_live_teacher(cfg, objective):
             raise UsageError(
                 "teacher.outputs: this method asks the teacher about attacked inputs, which cannot be stored; "
                 "set teacher.outputs=null"

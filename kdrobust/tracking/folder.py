@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kdrobust.errors import RunFolderError
+from kdrobust.errors import RunFolderBusyError, RunFolderError
 from kdrobust.tracking.atomic import write_json
 
 STATUS = "status.json"
@@ -55,7 +55,7 @@ def _take_lock(folder: Path) -> None:
             except (OSError, ValueError, KeyError, TypeError):
                 pid, host = -1, mine["host"]
             if host != mine["host"] or (pid > 0 and pid != mine["pid"] and _alive(pid)):
-                raise RunFolderError(
+                raise RunFolderBusyError(
                     f"{folder}: process {pid} on {host} is working here; wait for it, choose another run.name, or "
                     f"delete {path} if that process is gone"
                 ) from None
@@ -64,7 +64,7 @@ def _take_lock(folder: Path) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(mine, file)
         return
-    raise RunFolderError(f"{folder}: cannot take the lock {path}; another process took it first")
+    raise RunFolderBusyError(f"{folder}: cannot take the lock {path}; another process took it first")
 
 
 @contextmanager

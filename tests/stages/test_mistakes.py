@@ -135,3 +135,25 @@ def test_a_loss_that_is_not_finite_is_named(workplace, capsys):
     error = line(capsys)
     assert "terms: prediction" in error
     assert "optimizer.lr" in error
+
+
+@pytest.mark.parametrize(("busy", "tries"), [(False, 1), (True, 3)])
+def test_a_shared_teacher_is_waited_for_only_while_somebody_trains_it(workplace, capsys, monkeypatch, busy, tries):
+    from kdrobust.errors import RunFolderBusyError, RunFolderError
+    from kdrobust.stages import teacher, teachers
+
+    calls = []
+
+    def refuse(config, folder):
+        calls.append(folder)
+        raise (
+            RunFolderBusyError("somebody is working here")
+            if busy and len(calls) < 3
+            else RunFolderError("not writable")
+        )
+
+    monkeypatch.setattr(teacher, "run", refuse)
+    monkeypatch.setattr(teachers.time, "sleep", lambda seconds: None)
+    workplace.run("distill", *TINY, code=1)
+    assert line(capsys).endswith("not writable")
+    assert len(calls) == tries

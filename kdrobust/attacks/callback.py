@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 
 from kdrobust.attacks.gradient import GradientAttack, NoAttack
 from kdrobust.data.batch import Batch
@@ -40,6 +41,8 @@ class AttackCallback(pl.Callback):
             return
         scale = self.scale(pl_module.exact_epoch, trainer.max_epochs or 1)
         with trainer.precision_plugin.forward_context():
+            if pl_module.objective.needs_survival:
+                batch.survived = torch.zeros(len(batch), device=batch.inputs.device)
             batch.adversarial = pl_module.craft(
                 self.attack, batch, where=trainer.current_epoch, scale=scale, validate=not self._checked
             )

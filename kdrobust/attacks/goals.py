@@ -174,6 +174,36 @@ def kl_to_live_teacher(target: Target, *, temperature: float = 1.0) -> Climb:
     return lambda adversarial, logits: kl(teacher(adversarial), logits, temperature)
 
 
+def kl_to_linear_teacher(target: Target, *, temperature: float = 1.0, strength: float = 1.0) -> Climb:
+    r"""Climb KL(T̃(x') ‖ S(x')), T̃ the teacher on x with its label logit moved along its own gradient.
+
+    $\tilde t_y(x') = t_y(x) + \lambda\, \nabla_x t_y(x)^\top (x' - x)$: the teacher's answer to x' to first order, for
+    one teacher pass in all. The gradient flows through T̃ and S.
+
+    Raises:
+        UsageError: there is no teacher that answers.
+
+    Source: SAAD, Lee et al. 2026, arXiv:2512.10275 (λ = 1 in the official code).
+    """
+    check_temperature(temperature)
+    if target.teacher is None:
+        raise UsageError(
+            "attack.goal=kl_to_linear_teacher: there is no teacher to ask for its gradient; set teacher.checkpoint "
+            "(stored outputs do not suffice)"
+        )
+    at = target.labels.unsqueeze(1)
+    pixels = target.inputs.detach().clone().requires_grad_(True)
+    logits = target.teacher(pixels)
+    (slope,) = torch.autograd.grad(logits.gather(1, at).sum(), pixels)
+    fixed = lift(logits.detach())
+
+    def climb(adversarial: Tensor, logits: Tensor) -> Tensor:
+        change = ((adversarial - target.inputs) * slope).flatten(1).sum(dim=1, keepdim=True)
+        return kl(fixed.scatter_add(1, at, strength * change.to(fixed.dtype)), logits, temperature)
+
+    return climb
+
+
 def kl_to_clean(target: Target, *, temperature: float = 1.0) -> Climb:
     """Climb KL(S(x) ‖ S(x')), S(x) computed once in the attack's mode. At x itself its gradient is zero.
 
@@ -209,10 +239,11 @@ GOALS: Mapping[str, Callable[[Target], Climb]] = {
     "dlr_targeted": _dlr_targeted,
     "kl_to_teacher": kl_to_teacher,
     "kl_to_live_teacher": kl_to_live_teacher,
+    "kl_to_linear_teacher": kl_to_linear_teacher,
     "kl_to_clean": kl_to_clean,
 }
 #: Goals that ask the teacher about attacked inputs.
-NEED_LIVE_TEACHER = ("kl_to_live_teacher",)
+NEED_LIVE_TEACHER = ("kl_to_live_teacher", "kl_to_linear_teacher")
 
 
 def find_goal(name: str | Callable[[Target], Climb]) -> Callable[[Target], Climb]:

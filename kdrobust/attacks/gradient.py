@@ -33,6 +33,7 @@ class _Ascent:
     radius: float | Tensor
     size: float | Tensor
     initial: Tensor | None
+    survived: Tensor | None = None
 
 
 class GradientAttack:
@@ -101,6 +102,7 @@ class GradientAttack:
         scale: float | Tensor = 1.0,
         initial: Tensor | None = None,
         validate: bool = True,
+        survived: Tensor | None = None,
     ) -> Tensor:
         """Adversarial inputs for a batch. Works under `no_grad` and `inference_mode`.
 
@@ -118,6 +120,8 @@ class GradientAttack:
             scale: factor on ε and step size, in [0, 1]: one number (warm-up), or [B] for an ε of each sample's own.
             initial: begin the first restart here instead of at a random start, [B, ...].
             validate: check pixels, labels and clean logits first; costs a forward and a host synchronisation.
+            survived: [B] numbers, overwritten with the steps at whose beginning the sample was answered with its label,
+                of the last restart. Costs nothing: those answers are needed anyway.
 
         Returns:
             x', [B, ...], detached, inside ball and box.
@@ -139,11 +143,12 @@ class GradientAttack:
                 scale=scale,
                 initial=initial,
                 validate=validate,
+                survived=survived,
             ).adversarial
         target = Target(
             model=model, inputs=inputs, labels=labels, teacher=teacher, teacher_logits=teacher_logits, targets=targets
         )
-        with self._ascent(target, keys, seed, scale, initial, validate) as ascent:
+        with self._ascent(target, keys, seed, scale, initial, validate, survived) as ascent:
             return self._walk(ascent, restart=0)
 
     def run(
@@ -160,6 +165,7 @@ class GradientAttack:
         scale: float | Tensor = 1.0,
         initial: Tensor | None = None,
         validate: bool = True,
+        survived: Tensor | None = None,
     ) -> AttackResult:
         """As calling the attack, with what an evaluation wants to know beside x'. Arguments and errors are the same.
 
@@ -168,7 +174,7 @@ class GradientAttack:
         target = Target(
             model=model, inputs=inputs, labels=labels, teacher=teacher, teacher_logits=teacher_logits, targets=targets
         )
-        with self._ascent(target, keys, seed, scale, initial, validate) as ascent:
+        with self._ascent(target, keys, seed, scale, initial, validate, survived) as ascent:
             found = self._search(ascent, restart=0)
             for restart in range(1, self.restarts):
                 found = better_of(found, self._search(ascent, restart=restart))
@@ -199,6 +205,7 @@ class GradientAttack:
         scale: float | Tensor,
         initial: Tensor | None,
         validate: bool,
+        survived: Tensor | None,
     ) -> Iterator[_Ascent]:
         check_shapes(given.inputs, given.labels, keys=keys, initial=initial, targets=given.targets)
         if self.goal == "kl_to_clean" and self.start == "none" and initial is None and self.steps:
@@ -230,6 +237,7 @@ class GradientAttack:
                 radius=self.threat.radius * factor,
                 size=self.step_size * factor,
                 initial=None if initial is None else normal_tensor(initial),
+                survived=survived,
             )
 
     def _search(self, ascent: _Ascent, restart: int) -> AttackResult:
@@ -252,8 +260,12 @@ class GradientAttack:
             admitted = self.threat.project(point, ascent.target.inputs, ascent.radius)
             track.append(Track.begin(admitted, *self._look(ascent, admitted)))
         velocity = torch.zeros_like(point) if self.momentum else None
+        if ascent.survived is not None:
+            ascent.survived.zero_()
         for step in range(self.steps):
             value, logits, gradient = self._differentiate(ascent, point)
+            if ascent.survived is not None:
+                ascent.survived.add_(logits.argmax(dim=1) == ascent.target.labels)
             if track is not None:
                 if not track:
                     track.append(Track.begin(point, value, logits))

@@ -37,6 +37,13 @@ def _sub(a: Any, b: Any) -> float:
     return as_number(a) - as_number(b)
 
 
+def _if(condition: Any, then: Any, otherwise: Any) -> Any:
+    """`${if:SWITCH,a,b}`: a where a switch is true, else b."""
+    if not isinstance(condition, bool):
+        raise ValueError(f"expected true or false, got {condition!r}")
+    return then if condition else otherwise
+
+
 def slug(text: Any) -> str:
     """A safe piece of a file name: letters, digits, `.`, `_` and `-`; `8/255` becomes `8-255`."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", str(text)).strip("-.") or "run"
@@ -144,6 +151,7 @@ def register() -> None:
         "div": _div,
         "add": _add,
         "sub": _sub,
+        "if": _if,
         "frac": as_number,
         "slug": slug,
         "choice": _choice,

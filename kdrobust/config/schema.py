@@ -9,8 +9,6 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdrobust.config.numbers import as_number
-
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
@@ -37,13 +35,6 @@ def _seeds(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(map(_integer(0), value)) and len(set(value)) == len(value)
 
 
-def _decay(value: Any) -> bool:
-    try:
-        return value is None or 0.0 < as_number(value) < 1.0
-    except ValueError:
-        return False
-
-
 def _text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
@@ -68,7 +59,6 @@ RULES: dict[str, Rule] = {
     "threads": Rule(accepts=lambda value: value == "auto" or _integer(1)(value), expected="auto, or an integer >= 1"),
     "seeds": Rule(accepts=_seeds, expected="a list of different integers >= 0, e.g. [0,1,2]"),
     "epochs": _EPOCHS,
-    "ema": Rule(accepts=_decay, expected="a decay between 0 and 1 such as 0.999, or null"),
     "stage": Rule(accepts=_text, expected="the name of a stage"),
     "trusted_modules": Rule(accepts=_optional(_texts), expected="a list of package names, e.g. [my_losses]"),
     "checkpoint": Rule(accepts=_text, expected="the path of a checkpoint"),
@@ -77,6 +67,11 @@ RULES: dict[str, Rule] = {
     "student.checkpoint": _TEXT_OR_NULL,
     "teacher_training.seed": _SEED,
     "teacher_training.epochs": _EPOCHS,
+    "natural_training.seed": _SEED,
+    "natural_training.epochs": _EPOCHS,
+    "teachers": _NODE_OR_NULL,
+    "partners": _NODE_OR_NULL,
+    "features": _NODE_OR_NULL,
     "run": _NODE,
     "run.name": Rule(accepts=_text, expected="a text"),
     "run.root": Rule(accepts=_text, expected="a folder"),
@@ -101,7 +96,18 @@ RULES: dict[str, Rule] = {
 }
 
 #: Keys of a method that stages read by name; any other is alive only where an interpolation names it.
-METHOD_KEYS = ("attack", "terms", "weighting", "temperature", "reduction")
+METHOD_KEYS = (
+    "attack",
+    "attack_target",
+    "terms",
+    "weighting",
+    "sample_weight",
+    "balance",
+    "partners",
+    "temperature",
+    "reduction",
+    "logits_transform",
+)
 #: Keys of a method's `attack` that an attack option may take up.
 METHOD_ATTACK_KEYS = ("goal", "start", "steps", "step_size", "momentum", "restarts", "model_mode")
 

@@ -1,4 +1,4 @@
-"""`python -m kdrobust.conformance FILE.json [--only a,b] [--tolerance 1e-9]`."""
+"""`python -m kdrobust.conformance FILE.json ... [--only a,b] [--tolerance 1e-9]`."""
 
 from __future__ import annotations
 
@@ -24,21 +24,29 @@ def _settings(outcome: Outcome) -> str:
 
 def _table(outcomes: Sequence[Outcome]) -> Table:
     table = Table(title="Relative error against the methods' own code (float64)")
-    for column in ("method", "settings", "ours", "theirs", "loss", "worst gradient", "verdict"):
+    for column in ("method", "settings", "ours", "theirs", "loss", "worst other", "verdict"):
         table.add_column(column, justify="left" if column in ("method", "settings", "verdict") else "right")
     for outcome in outcomes:
-        gradients = [error for name, error in outcome.errors.items() if name != "loss"]
-        theirs = outcome.case.loss
+        others = [error for name, error in outcome.errors.items() if name != "loss"]
+        theirs = outcome.case.expected.get("loss")
         table.add_row(
             outcome.case.method,
             _settings(outcome),
             "-" if outcome.ours is None else f"{outcome.ours:.9g}",
-            "-" if theirs is None else f"{theirs:.9g}",
+            "-" if theirs is None else f"{float(theirs):.9g}",
             f"{outcome.errors['loss']:.1e}" if "loss" in outcome.errors else "-",
-            f"{max(gradients):.1e}" if gradients else "-",
-            "ok" if outcome.passed else outcome.problem or "DIFFERS",
+            f"{max(others):.1e}" if others else "-",
+            _verdict(outcome),
         )
     return table
+
+
+def _verdict(outcome: Outcome) -> str:
+    if outcome.problem:
+        return outcome.problem
+    if outcome.case.unequal:
+        return "ok (theirs is a fault; ours differs)" if outcome.passed else "EQUALS A FAULT"
+    return "ok" if outcome.passed else "DIFFERS"
 
 
 def _as_data(outcome: Outcome) -> dict[str, object]:
@@ -47,7 +55,9 @@ def _as_data(outcome: Outcome) -> dict[str, object]:
         "source": outcome.case.source,
         "hyperparameters": dict(outcome.case.hyperparameters),
         "ours": outcome.ours,
-        "theirs": outcome.case.loss,
+        "theirs": float(outcome.case.expected["loss"]) if "loss" in outcome.case.expected else None,
+        "name": outcome.case.name,
+        "must_differ": outcome.case.unequal,
         "relative_errors": dict(outcome.errors),
         "tolerances": dict(outcome.tolerances),
         "passed": outcome.passed,
@@ -56,19 +66,21 @@ def _as_data(outcome: Outcome) -> dict[str, object]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check a vector file; 0 if every case passes, 1 if any differs or is unknown, 2 for a mistake in the call."""
+    """Check vector files; 0 if every case passes, 1 if any differs or is unknown, 2 for a mistake in the call."""
     parser = argparse.ArgumentParser(prog="python -m kdrobust.conformance", description=__doc__)
-    parser.add_argument("file", help="vector file, a JSON list of cases")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="vector files: JSON lists of cases, or sets with entries"
+    )
     parser.add_argument("--only", default="", help="comma-separated methods; the rest is left out")
     parser.add_argument("--tolerance", type=float, default=1e-9, help="relative error allowed (default 1e-9)")
     parser.add_argument("--json", action="store_true", help="machine-readable instead of a table")
     options = parser.parse_args(arguments)
     try:
-        cases = read_cases(options.file)
+        cases = [case for file in options.files for case in read_cases(file)]
         wanted = [name for name in options.only.split(",") if name]
         absent = [name for name in wanted if name not in {case.method for case in cases}]
         if absent:
-            raise UsageError(f"--only: {options.file} has no case of {', '.join(absent)}")
+            raise UsageError(f"--only: {', '.join(options.files)} has no case of {', '.join(absent)}")
     except KdrobustError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -17,6 +17,7 @@ class Batch:
         labels: [B] int64 in 0 .. K-1.
         indices: [B] int64, each sample's place in its split: the address of its random draws.
         adversarial: [B, *shape], set by the attack; None until then.
+        survived: [B] steps of the inner attack each sample withstood, where a method counts them.
         outputs: teacher logits known beforehand, `"<teacher>.<view>"` to [B, K]: from storage, or computed once and
             kept here for the attack and the objective to share.
     """
@@ -25,6 +26,7 @@ class Batch:
     labels: Tensor
     indices: Tensor
     adversarial: Tensor | None = None
+    survived: Tensor | None = None
     outputs: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -39,5 +41,6 @@ class Batch:
             labels=self.labels.to(device, non_blocking=non_blocking),
             indices=self.indices.to(device, non_blocking=non_blocking),
             adversarial=None if self.adversarial is None else self.adversarial.to(device, non_blocking=non_blocking),
+            survived=None if self.survived is None else self.survived.to(device, non_blocking=non_blocking),
             outputs=moved,
         )

@@ -201,7 +201,9 @@ class DataModule(pl.LightningDataModule):
                         f"stored outputs: {split}/{key} has shape {tuple(logits.shape)}, {self.name} needs {expected}; "
                         "run `kdrobust outputs` on the data you train on"
                     )
-        self._outputs = {split: dict(tensors) for split, tensors in outputs.items()}
+        for split, tensors in outputs.items():
+            # several teachers' outputs may be attached one after the other
+            self._outputs[split] = {**self._outputs.get(split, {}), **tensors}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches, equally many and equally large on every process; see `ShuffledBatches`."""

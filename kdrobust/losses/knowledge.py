@@ -108,3 +108,23 @@ def probability_mse(
     check_temperature(temperature)
     difference = (lift(student) / temperature).softmax(dim=1) - (lift(teacher) / temperature).softmax(dim=1)
     return temperature**2 * reduce_classes(difference.square(), reduction)
+
+
+def difference_matching(student: Tensor, student_mirror: Tensor, teacher: Tensor, teacher_mirror: Tensor) -> Tensor:
+    r"""Gradient matching without gradients: $\mathrm{KL}(\sigma(t^+ - t^-) \,\|\, \sigma(s^+ - s^-))$.
+
+    $\pm$ are the outputs at x ± δ: for a small δ their difference is the logits' change along it.
+
+    Args:
+        student: logits at x + δ, [B, K].
+        student_mirror: logits at x - δ, [B, K].
+        teacher: logits at x + δ, [B, K].
+        teacher_mirror: logits at x - δ, [B, K].
+
+    Returns:
+        [B], at least float32.
+
+    Source: Lee et al. 2023, arXiv:2312.03286 (IGDM), eq. 10.
+    """
+    own, target = lift(student) - lift(student_mirror), lift(teacher) - lift(teacher_mirror)
+    return kl_per_class(target, own).sum(dim=1)

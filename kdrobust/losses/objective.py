@@ -6,22 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from kdrobust.losses.terms import (
-    LOSS_MODULES,
-    SHARED,
-    WEIGHT_MODULES,
-    Bound,
-    Number,
-    ViewReference,
-    ViewSource,
-    bind,
-    read_number,
-)
-
-ROLES = ("prediction", "knowledge")
-_TERM_KEYS = ("weight", "sample_weight", "role")
+from kdrobust.losses.adapters import Adapter
+from kdrobust.losses.method import ROLES, Method, Term, plain_number, read_method
+from kdrobust.losses.references import FEATURES, ViewReference, ViewSource
+from kdrobust.losses.terms import Bound, dry_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +21,12 @@ class Part:
 
     Attributes:
         value: the unweighted batch mean (detached).
-        weight: the term's weight at this epoch.
+        weight: the term's weight on this batch, a balance's included (detached where it is a tensor).
         contribution: what it added to the loss, sample weights included (detached).
     """
 
     value: Tensor
-    weight: float
+    weight: float | Tensor
     contribution: Tensor
 
 
@@ -48,184 +39,219 @@ class ObjectiveResult:
     sample_weights: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Term:
-    """One summand: `mean_i weight · sample_weight_i · loss_i`.
-
-    Attributes:
-        loss: the bound loss function, [B].
-        weight: a number, or a function of the epoch.
-        sample_weight: further factors per sample, or None.
-        role: `prediction` or `knowledge` where a method has a weighting, else None.
-    """
-
-    loss: Bound
-    weight: Number
-    sample_weight: Bound | None
-    role: str | None
-
-    def references(self) -> set[ViewReference]:
-        """The outputs this term reads."""
-        weight = set(self.sample_weight.tensors.values()) if self.sample_weight else set()
-        return set(self.loss.tensors.values()) | weight
-
-
-def _read_term(spec: Any, key: str, shared: Mapping[str, Any], weighted: bool, trusted: Sequence[str]) -> Term:
-    if not isinstance(spec, Mapping):
-        raise ValueError(f"{key}: expected a term such as {{loss: cross_entropy, student: clean}}, got {spec!r}")
-    loss = bind(spec, slot="loss", modules=LOSS_MODULES, key=key, shared=shared, reserved=_TERM_KEYS, trusted=trusted)
-    factor = spec.get("sample_weight")
-    sample_weight = None
-    if factor is not None:
-        sample_weight = bind(
-            factor, slot="function", modules=WEIGHT_MODULES, key=f"{key}.sample_weight", trusted=trusted
-        )
-    weight = read_number(spec.get("weight", 1.0), f"{key}.weight", trusted)
-    if isinstance(weight, float) and weight < 0:
-        raise ValueError(f"{key}.weight: {weight:g} is negative; does the method's alpha lie in [0, 1]?")
-    role = spec.get("role")
-    if weighted and role not in ROLES:
-        raise ValueError(f"{key}.role: the method's weighting asks for prediction or knowledge, got {role!r}")
-    if not weighted and role is not None:
-        raise ValueError(f"{key}.role: only a method with a weighting reads it; drop it, or add one")
-    return Term(loss=loss, weight=weight, sample_weight=sample_weight, role=role)
-
-
-def _read(
-    terms: Mapping[str, Any], weighting: Mapping[str, Any] | None, shared: Mapping[str, Any], trusted: Sequence[str]
-) -> tuple[dict[str, Term], Bound | None, list[str]]:
-    read: dict[str, Term] = {}
-    problems: list[str] = []
-    if not terms:
-        problems.append("method.terms: a method needs at least one term")
-    bound = None
-    if weighting is not None:
-        try:
-            bound = bind(weighting, slot="function", modules=WEIGHT_MODULES, key="method.weighting", trusted=trusted)
-        except ValueError as error:
-            problems.append(str(error))
-    for name, spec in terms.items():
-        try:
-            read[name] = _read_term(spec, f"method.terms.{name}", shared, weighting is not None, trusted)
-        except ValueError as error:
-            problems.append(str(error))
-    return read, bound, problems
-
-
 class Objective(nn.Module):
     r"""A method's loss, $\sum_k w_k \, \mathrm{mean}_i \, a_{k,i} \, \ell_{k,i}$.
 
-    $\ell_{k,i}$ is term k's loss on sample i, $w_k$ its weight (a number or a schedule), and $a_{k,i}$ its sample
-    weights: the term's own, times its role's share where the method has a weighting.
+    $\ell_{k,i}$ is term k's loss on sample i, $w_k$ its weight (a number, a schedule, or what a balance of the terms'
+    values makes of it), and $a_{k,i}$ its sample weights: the term's own, the method's, times its role's share where
+    the method has a weighting. A loss that relates samples to each other has one value a batch; a role's share is then
+    the batch's mean. What carries state (class weights, temperatures, balances, adapters) is a submodule of this one,
+    so that it is saved with the run.
 
     Args:
-        terms: name to mapping; see `conf/method/`. Names become log keys.
-        weighting: a mapping `{function: ..., student: view, teacher: view, ...}`, or None.
-        shared: method-level defaults (`temperature`, `reduction`) for every loss that takes them.
+        method: a method's plain, resolved config; see `conf/method/`. The names of its terms become log keys.
         trusted: packages outside kdrobust that functions may come from.
 
     Raises:
         ValueError: the first problem `method_problems` would list.
     """
 
-    def __init__(
-        self,
-        *,
-        terms: Mapping[str, Any],
-        weighting: Mapping[str, Any] | None = None,
-        shared: Mapping[str, Any] | None = None,
-        trusted: Sequence[str] = (),
-    ) -> None:
+    def __init__(self, method: Mapping[str, Any], trusted: Sequence[str] = ()) -> None:
         super().__init__()
-        self.terms, self.weighting, problems = _read(terms, weighting, shared or {}, trusted)
-        if problems:
-            raise ValueError(problems[0])
+        self.method: Method = read_method(method, trusted)
+        if self.method.problems:
+            raise ValueError(self.method.problems[0])
+        self.state = nn.ModuleDict(
+            {
+                name.replace(".", "/"): bound.function
+                for name, bound in self.method.bound().items()
+                if isinstance(bound.function, nn.Module)
+            }
+        )
+        self.adapters = nn.ModuleDict()
+        if self.method.balance is not None:
+            self.state["balance"] = self.method.balance.module
 
     @classmethod
     def from_method(cls, method: Mapping[str, Any], trusted: Sequence[str] = ()) -> Objective:
         """Build from a method's plain, resolved config."""
-        shared = {key: method[key] for key in SHARED if key in method}
-        weighting = method.get("weighting")
-        return cls(terms=method.get("terms") or {}, weighting=weighting, shared=shared, trusted=trusted)
+        return cls(method, trusted)
+
+    @property
+    def terms(self) -> Mapping[str, Term]:
+        """The terms by name."""
+        return self.method.terms
+
+    @property
+    def weighting(self) -> Bound | None:
+        """What shares the say between labels and teacher, if anything does."""
+        return self.method.weighting
 
     @property
     def references(self) -> frozenset[ViewReference]:
         """Every model output the method reads; what is not here is never computed."""
-        active = [term for term in self.terms.values() if term.weight != 0.0]
-        read = set().union(*(term.references() for term in active))
-        if self.weighting is not None:
-            read |= set(self.weighting.tensors.values())
+        read: set[ViewReference] = set()
+        for bound in self.method.bound(active=True).values():
+            read |= set(bound.tensors.values())
         return frozenset(read)
 
     @property
+    def partners(self) -> tuple[str, ...]:
+        """Models that are trained beside the student."""
+        return self.method.partners
+
+    @property
     def teachers(self) -> frozenset[str]:
-        """Names of the teachers the method reads."""
-        return frozenset(reference.model for reference in self.references) - {"student"}
+        """Names of the frozen teachers the method reads."""
+        return frozenset(reference.model for reference in self.references) - {"student", *self.partners}
+
+    @property
+    def main_teacher(self) -> str:
+        """The teacher that diagnostics are taken against: the first one a term names, or ""."""
+        for bound in self.method.bound(active=True).values():
+            for reference in bound.tensors.values():
+                if reference.model != "student":
+                    return reference.model
+        return ""
+
+    @property
+    def attack_model(self) -> str:
+        """The model whose answers an attack on a teacher's goal climbs away from."""
+        return self.method.attack_model
 
     @property
     def needs_attack(self) -> bool:
-        """Whether any term looks at an attacked input."""
-        return any(reference.view != "clean" for reference in self.references)
+        """Whether any term looks at an attacked input, or at how long one was withstood."""
+        attacked = any(reference.view != "clean" for reference in self.references)
+        return attacked or self.needs_survival
+
+    @property
+    def needs_survival(self) -> bool:
+        """Whether a weight counts the steps of the inner attack that a sample withstood."""
+        return any("survived" in bound.automatic for bound in self.method.bound(active=True).values())
+
+    @property
+    def taps(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        """Module paths to collect, by (model, view)."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for reference in self.references:
+            if reference.kind == FEATURES:
+                found.setdefault((reference.model, reference.view), set()).add(reference.path)
+        return {where: tuple(sorted(paths)) for where, paths in found.items()}
+
+    def attack_target(self, views: ViewSource) -> Tensor:
+        """The logits that an attack on a teacher's goal climbs away from: T(x), tempered where a term tempers it."""
+        logits = views.logits(self.attack_model, "clean")
+        temper = self.method.temper
+        return temper(logits, views.labels) if temper is not None else logits
+
+    def prepare(self, *, classes: int, shapes: Mapping[tuple[str, str], tuple[int, ...]] | None = None) -> None:
+        """Make what depends on the data and the models: class-sized state, and adapters between tapped features.
+
+        Args:
+            classes: K.
+            shapes: (model, module path) to the shape of one sample's features.
+
+        Raises:
+            ValueError: features that a loss cannot compare; names the term and both shapes.
+        """
+        for module in self.state.values():
+            prepare: Any = getattr(module, "prepare", None)
+            if prepare is not None:
+                prepare(classes=classes)
+        for name, bound in self.method.bound().items():
+            tapped = {
+                parameter: (shapes or {})[reference.model, reference.path]
+                for parameter, reference in bound.tensors.items()
+                if reference.kind == FEATURES
+            }
+            if bound.adapter:
+                try:
+                    self.adapters[name] = Adapter.between(tapped["student"], tapped["teacher"])
+                except ValueError as error:
+                    raise ValueError(f"{bound.key}: {error}") from None
+            elif tapped:
+                self._try(bound, tapped)
+
+    @staticmethod
+    def _try(bound: Bound, tapped: Mapping[str, tuple[int, ...]]) -> None:
+        try:
+            dry_run(bound, tapped)
+        except ValueError as error:
+            shown = ", ".join(f"{bound.tensors[name]} {list(shape)}" for name, shape in tapped.items())
+            raise ValueError(f"{error}; features: {shown}; choose other modules, or set adapter=conv") from None
 
     def describe(self) -> dict[str, Any]:
         """Every term's resolved weight and options as plain values, for result files (schedules at epoch 0)."""
+        return self.method.describe()
 
-        def plain(bound: Bound) -> dict[str, Any]:
-            options = {name: value(0.0) if callable(value) else value for name, value in bound.options.items()}
-            return {**{name: str(reference) for name, reference in bound.tensors.items()}, **options}
-
-        described: dict[str, Any] = {}
-        for name, term in self.terms.items():
-            weight = term.weight(0.0) if callable(term.weight) else term.weight
-            described[name] = {"loss": term.loss.function.__name__, "weight": weight, **plain(term.loss)}
-        if self.weighting is not None:
-            described["weighting"] = {"function": self.weighting.function.__name__, **plain(self.weighting)}
-        return described
+    def end_epoch(self) -> None:
+        """Let what carries statistics over an epoch take its step."""
+        for module in self.state.values():
+            end_epoch: Any = getattr(module, "end_epoch", None)
+            if end_epoch is not None:
+                end_epoch()
 
     def forward(self, views: ViewSource, epoch: float = 0.0) -> ObjectiveResult:
         """The loss of one batch.
 
         Args:
-            views: where logits and labels come from.
+            views: where logits, features and labels come from.
             epoch: the epoch, fractions allowed; schedules read it.
         """
         roles: dict[str, Tensor] = {}
         if self.weighting is not None:
             roles = dict(zip(ROLES, self.weighting(views, epoch), strict=True))
-        contributions: list[Tensor] = []
-        parts: dict[str, Part] = {}
+        common = self.method.sample_weight(views, epoch) if self.method.sample_weight is not None else None
+        values: dict[str, Tensor] = {}
+        means: dict[str, Tensor] = {}
+        weights: dict[str, float | Tensor] = {}
         for name, term in self.terms.items():
-            weight = term.weight(epoch) if callable(term.weight) else term.weight
+            weight = plain_number(term.weight, epoch)
             if weight == 0.0:
                 continue
-            per_sample: Tensor = term.loss(views, epoch)
-            value = per_sample.mean()
-            if term.sample_weight is not None:
-                per_sample = per_sample * term.sample_weight(views, epoch)
-            if term.role is not None:
-                per_sample = per_sample * roles[term.role]
-            contribution = weight * per_sample.mean()
-            contributions.append(contribution)
-            parts[name] = Part(value=value.detach(), weight=weight, contribution=contribution.detach())
-        if not contributions:
+            loss = term.loss(views, epoch, self._adapter(name))
+            values[name], means[name], weights[name] = (
+                loss.mean(),
+                self._weighed(term, loss, roles, common, views, epoch),
+                weight,
+            )
+        if not means:
             raise ValueError("method.terms: every term's weight is 0, so there is nothing to learn from")
-        loss = contributions[0]
-        for contribution in contributions[1:]:
-            loss = loss + contribution
-        weights = {role: value.detach() for role, value in roles.items()}
-        return ObjectiveResult(loss=loss, parts=parts, sample_weights=weights)
+        if self.method.balance is not None:
+            factors = self.method.balance({name: means[name].detach() for name in self.method.balance.terms}, epoch)
+            weights |= {name: weights[name] * factor.to(means[name].dtype) for name, factor in factors.items()}
+        contributions = {name: weights[name] * mean for name, mean in means.items()}
+        parts = {
+            name: Part(value=values[name].detach(), weight=weights[name], contribution=contributions[name].detach())
+            for name in contributions
+        }
+        total = torch.stack(list(contributions.values())).sum()
+        shares = {role: value.detach() for role, value in roles.items()}
+        return ObjectiveResult(loss=total, parts=parts, sample_weights=shares)
+
+    def _adapter(self, name: str) -> nn.Module | None:
+        return self.adapters[name] if name in self.adapters else None  # noqa: SIM401 - a ModuleDict has no get
+
+    @staticmethod
+    def _weighed(
+        term: Term,
+        loss: Tensor,
+        roles: Mapping[str, Tensor],
+        common: Tensor | None,
+        views: ViewSource,
+        epoch: float,
+    ) -> Tensor:
+        factors = [] if common is None else [common]
+        if term.sample_weight is not None:
+            factors.append(term.sample_weight(views, epoch))
+        if term.role is not None:
+            factors.append(roles[term.role])
+        for factor in factors:
+            loss = loss * (factor if loss.dim() else factor.mean())
+        return loss.mean()
 
 
 def method_problems(method: Mapping[str, Any], trusted: Sequence[str] = ()) -> list[str]:
     """Everything wrong with a method's plain, resolved config, one line each; empty if it can be built."""
-    shared = {key: method[key] for key in SHARED if key in method}
-    terms, _, problems = _read(method.get("terms") or {}, method.get("weighting"), shared, trusted)
-    if problems:
-        return problems
-    for key in shared:
-        if not any(key in term.loss.options for term in terms.values()):
-            problems.append(f"method.{key}: none of this method's losses takes it")
-    constant = [term.weight for term in terms.values() if isinstance(term.weight, float)]
-    if len(constant) == len(terms) and not any(constant):
-        problems.append("method.terms: every term's weight is 0, so there is nothing to learn from")
-    return problems
+    return read_method(method, trusted).problems

@@ -30,3 +30,13 @@ def step(epoch: float, *, start: float, milestones: Sequence[float], factor: flo
 def switch(epoch: float, *, start: float, end: float, begin: float) -> float:
     """`start` before epoch `begin`, `end` from then on."""
     return end if epoch >= begin else start
+
+
+def warmup(epoch: float, *, end: float, epochs: float) -> float:
+    r"""From `end / epochs` in the first epoch to `end` in the one numbered `epochs`, one stair an epoch.
+
+    The field's warm-up, $\min(e / \text{epochs}, 1)$ with epochs e counted from 1.
+    """
+    if epochs <= 0:
+        raise ValueError(f"epochs must be positive, got {epochs}")
+    return end * min((math.floor(epoch) + 1) / epochs, 1.0)

@@ -2,46 +2,52 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from kdrobust.losses import knowledge, prediction, schedules, weighting
+from kdrobust.losses import (
+    balancing,
+    classwise,
+    correlation,
+    decoupled,
+    distances,
+    features,
+    knowledge,
+    prediction,
+    relations,
+    rivals,
+    tempered,
+    transforms,
+    weighting,
+)
+from kdrobust.losses.collective import gather
+from kdrobust.losses.lookup import check_arguments, find_callable, read_number, unknown
+from kdrobust.losses.references import (
+    FEATURES,
+    INPUT_GRADIENT,
+    LOGITS,
+    ViewReference,
+    ViewSource,
+    read,
+    read_tap,
+    read_view,
+)
 
-#: Keys of a method that every one of its losses takes as a default where its signature has them.
-SHARED = ("temperature", "reduction")
-#: Views of an input: as it is, attacked (x'), and on the other side of x (x - δ where x' = x + δ).
-VIEWS = ("clean", "adversarial", "mirror")
-
-
-class ViewReference(NamedTuple):
-    """One model's output on one view of the batch, e.g. `("teacher", "clean")`."""
-
-    model: str
-    view: str
-
-    def __str__(self) -> str:
-        return f"{self.model}.{self.view}"
-
-
-class ViewSource(Protocol):
-    """What an objective reads from: see `kdrobust.views.Views`."""
-
-    @property
-    def labels(self) -> Tensor:
-        """True classes, [B]."""
-
-    def logits(self, model: str, view: str) -> Tensor:
-        """Logits of a model on a view, [B, K]."""
-
-
-Number = float | Callable[[float], float]
+LOSS_MODULES = (prediction, knowledge, decoupled, correlation, tempered, distances, features, relations, classwise)
+WEIGHT_MODULES = (weighting, rivals, classwise)
+BALANCE_MODULES = (balancing,)
+#: Keys of a method that every one of its losses takes as a default where it has use for them.
+SHARED = ("temperature", "reduction", "logits_transform")
+SCOPES = ("local", "global")
+#: Parameters that nobody has to name: what every batch has.
+_AUTOMATIC = ("labels", "survived")
+_WIRING = ("view", "detach", "logits_transform", "scope", "adapter")
+_ADAPTERS = ("conv",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,110 +55,111 @@ class Bound:
     """A function of tensors whose inputs and numbers have been settled by a config.
 
     Attributes:
-        function: the loss or weight.
+        function: the loss or weight; an `nn.Module` where it carries state.
+        name: what the YAML called it.
         tensors: parameter name to the output it is fed.
         options: parameter name to its value, or to a schedule (a function of the epoch).
-        takes_labels: whether the function wants the true classes.
+        automatic: which of `labels` and `survived` it wants.
+        transform: applied to all logits first.
+        scope: `local`, or `global`: every tensor is gathered over the processes first.
+        adapter: kind of adapter its student features pass through, or "".
+        key: where it stands in the config.
     """
 
     function: Callable[..., Any]
+    name: str
     tensors: Mapping[str, ViewReference]
     options: Mapping[str, Any]
-    takes_labels: bool
+    automatic: Sequence[str] = ()
+    transform: Callable[[Tensor], Tensor] | None = None
+    scope: str = "local"
+    adapter: str = ""
+    key: str = ""
 
-    def __call__(self, views: ViewSource, epoch: float) -> Any:
+    def __call__(self, views: ViewSource, epoch: float, adapter: nn.Module | None = None) -> Any:
         """Evaluate on a batch."""
-        arguments: dict[str, Any] = {name: views.logits(*reference) for name, reference in self.tensors.items()}
-        if self.takes_labels:
-            arguments["labels"] = views.labels
+        given = {name: read(views, reference) for name, reference in self.tensors.items()}
+        given |= {name: getattr(views, name) for name in self.automatic}
+        return self.apply(given, epoch, adapter)
+
+    def apply(self, given: Mapping[str, Tensor], epoch: float, adapter: nn.Module | None = None) -> Any:
+        """Evaluate on given tensors, by parameter name."""
+        arguments: dict[str, Any] = dict(given)
+        if self.scope == "global":
+            arguments = {name: gather(value) for name, value in arguments.items()}
+        if adapter is not None:
+            arguments["student"], arguments["teacher"] = adapter(arguments["student"], arguments["teacher"])
+        if self.transform is not None:
+            for name, reference in self.tensors.items():
+                if reference.kind == LOGITS:
+                    arguments[name] = self.transform(arguments[name])
         arguments |= {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
         return self.function(**arguments)
 
-
-def unknown(kind: str, name: object, known: Sequence[str]) -> str:
-    """One line for a name nobody knows, with the nearest ones."""
-    near = difflib.get_close_matches(str(name), known, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-    return f"no {kind} {name!r}; {hint}"
-
-
-def public_functions(module: Any) -> dict[str, Callable[..., Any]]:
-    """The public functions defined in a module itself."""
-    members = inspect.getmembers(module, inspect.isfunction)
-    return {name: item for name, item in members if item.__module__ == module.__name__ and not name.startswith("_")}
+    def describe(self, epoch: float = 0.0) -> dict[str, Any]:
+        """Inputs and options as plain values."""
+        options = {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
+        wiring: dict[str, Any] = {"scope": self.scope} if self.scope != "local" else {}
+        if self.transform is not None:
+            wiring["logits_transform"] = getattr(self.transform, "__name__", "transform")
+        return {**{name: str(reference) for name, reference in self.tensors.items()}, **options, **wiring}
 
 
-def find_function(name: object, modules: Sequence[Any], kind: str, trusted: Sequence[str]) -> Callable[..., Any]:
-    """A function by its name in our modules, or by a dotted path into a package the user trusts.
+@dataclass(frozen=True, kw_only=True)
+class _Signature:
+    """A callable's parameters, sorted by what they are."""
 
-    Raises:
-        ValueError: nothing of that name, or a dotted path outside the trusted packages.
-    """
-    known = {key: item for module in modules for key, item in public_functions(module).items()}
-    if name in known:
-        return known[str(name)]
-    package, _, attribute = str(name).rpartition(".")
-    if not package:
-        raise ValueError(unknown(kind, name, sorted(known)))
-    if package.split(".")[0] not in trusted:
-        raise ValueError(
-            f"{kind} {name!r} lies outside kdrobust; allow it with trusted_modules=[{package.split('.')[0]}]"
-        )
+    tensors: Mapping[str, inspect.Parameter]
+    automatic: Sequence[str]
+    options: Mapping[str, inspect.Parameter]
+    construction: Mapping[str, inspect.Parameter] = field(default_factory=dict)
+
+
+def _signature(function: Callable[..., Any]) -> _Signature:
+    stateful = inspect.isclass(function) and issubclass(function, nn.Module)
+    called = function.forward if stateful else function  # type: ignore[attr-defined]
+    parameters = {name: item for name, item in inspect.signature(called).parameters.items() if name != "self"}
+    options = {name: item for name, item in parameters.items() if item.kind is inspect.Parameter.KEYWORD_ONLY}
+    tensors = {name: item for name, item in parameters.items() if name not in options and name not in _AUTOMATIC}
+    construction = dict(inspect.signature(function).parameters) if stateful else {}
+    automatic = [name for name in _AUTOMATIC if name in parameters]
+    return _Signature(tensors=tensors, automatic=automatic, options=options, construction=construction)
+
+
+def kind_of(parameter: inspect.Parameter) -> str:
+    """What a tensor parameter wants, told by its annotation: logits, features or an input gradient."""
+    annotation = str(parameter.annotation)
+    if "Features" in annotation:
+        return FEATURES
+    return INPUT_GRADIENT if "InputGradient" in annotation else LOGITS
+
+
+def _detached(spec: Mapping[str, Any], tensors: Mapping[str, Any], key: str) -> set[str]:
+    named = spec.get("detach", [])
+    named = [named] if isinstance(named, str) else list(named or [])
+    for name in named:
+        if name not in tensors:
+            raise ValueError(f"{key}.detach: {unknown('tensor', name, list(tensors))}")
+    return set(named)
+
+
+def _read_transform(value: Any, key: str, trusted: Sequence[str]) -> Callable[[Tensor], Tensor] | None:
+    if value is None:
+        return None
+    spec = dict(value) if isinstance(value, Mapping) else {"function": value}
     try:
-        function = getattr(importlib.import_module(package), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{kind} {name!r} cannot be imported: {error}") from None
-    if not callable(function):
-        raise ValueError(f"{kind} {name!r} is not a function")
-    return function  # type: ignore[no-any-return]
-
-
-def read_number(value: Any, key: str, trusted: Sequence[str] = ()) -> Number:
-    """A number, or a mapping `{schedule: NAME, ...}` turned into a function of the epoch.
-
-    Raises:
-        ValueError: neither, or a schedule that does not exist or does not take these values.
-    """
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, Mapping) or "schedule" not in value:
-        raise ValueError(f"{key}: expected a number, a fraction or a schedule, got {value!r}")
-    try:
-        function = find_function(value["schedule"], (schedules,), "schedule", trusted)
+        function = find_callable(spec.pop("function", None), (transforms,), "transform", trusted)
     except ValueError as error:
-        raise ValueError(f"{key}.schedule: {error}") from None
-    arguments = {name: item for name, item in value.items() if name != "schedule"}
-    scheduled = _checked(function, arguments, key, skip=("epoch",))
-
-    def at(epoch: float) -> float:
-        return float(function(epoch, **scheduled))
-
-    try:
-        at(0.0)
-    except (TypeError, ValueError) as error:
         raise ValueError(f"{key}: {error}") from None
-    return at
+    parameters = inspect.signature(function).parameters
+    check_arguments(function, spec, {name: item for name, item in parameters.items() if name != "logits"}, key)
 
+    def transform(logits: Tensor) -> Tensor:
+        values: Tensor = function(logits, **spec)
+        return values
 
-def _checked(
-    function: Callable[..., Any], arguments: Mapping[str, Any], key: str, skip: Sequence[str] = ()
-) -> dict[str, Any]:
-    parameters = {name: item for name, item in inspect.signature(function).parameters.items() if name not in skip}
-    for name in arguments:
-        if name not in parameters:
-            raise ValueError(f"{key}.{name}: {unknown('parameter', name, list(parameters))} ({function.__name__})")
-    missing = [name for name, item in parameters.items() if item.default is item.empty and name not in arguments]
-    if missing:
-        raise ValueError(f"{key}: {function.__name__} needs {', '.join(missing)}")
-    return dict(arguments)
-
-
-def read_reference(parameter: str, value: Any, key: str) -> ViewReference:
-    """`clean` for the parameter's own model, or `model.view` for another's."""
-    model, _, view = str(value).rpartition(".")
-    if view not in VIEWS:
-        raise ValueError(f"{key}: {unknown('view', view, VIEWS)}")
-    return ViewReference(model or parameter, view)
+    transform.__name__ = getattr(function, "__name__", "transform")
+    return transform
 
 
 def bind(
@@ -167,7 +174,8 @@ def bind(
 ) -> Bound:
     """Read one mapping such as `{loss: soft_target, student: adversarial, teacher: clean, temperature: 4}`.
 
-    A parameter without keyword-only marker is a tensor and wants a view; a keyword-only one is a number or option.
+    A parameter without keyword-only marker is a tensor and wants a view (annotated `Features`: a module path); a
+    keyword-only one is a number or option. Of a stateful class, the constructor's keywords are options too.
 
     Args:
         spec: the mapping.
@@ -184,45 +192,137 @@ def bind(
     if slot not in spec:
         raise ValueError(f"{key}: expected a key '{slot}' that names a function")
     try:
-        function = find_function(spec[slot], modules, slot, trusted)
+        function = find_callable(spec[slot], modules, slot, trusted)
     except ValueError as error:
         raise ValueError(f"{key}.{slot}: {error}") from None
-    arguments = {name: value for name, value in spec.items() if name != slot and name not in reserved}
-    parameters = inspect.signature(function).parameters
-    arguments = {name: value for name, value in (shared or {}).items() if name in parameters} | arguments
-    _checked(function, arguments, key, skip=("labels",))
-    tensors, options = {}, {}
+    takes = _signature(function)
+    options = {**takes.construction, **takes.options}
+    arguments = {name: value for name, value in spec.items() if name != slot and name not in (*reserved, *_WIRING)}
+    arguments = {name: value for name, value in (shared or {}).items() if name in options} | arguments
+    check_arguments(function, arguments, {**takes.tensors, **options}, key)
+    detached = _detached(spec, takes.tensors, key)
+    tensors, settled, construction = {}, {}, {}
     for name, value in arguments.items():
-        if parameters[name].kind is not inspect.Parameter.KEYWORD_ONLY:
-            tensors[name] = read_reference(name, value, f"{key}.{name}")
-        elif isinstance(value, Mapping):
-            options[name] = read_number(value, f"{key}.{name}", trusted)
+        full = f"{key}.{name}"
+        if name in takes.tensors:
+            kind = kind_of(takes.tensors[name])
+            if kind == FEATURES:
+                tensors[name] = read_tap(name, value, full, view=spec.get("view", "clean"), detached=name in detached)
+            else:
+                tensors[name] = read_view(name, value, full, kind=kind, detached=name in detached)
+        elif name in takes.options:
+            scheduled = isinstance(value, Mapping)
+            settled[name] = read_number(value, full, trusted) if scheduled else _typed(value, options[name], full)
         else:
-            options[name] = _typed(value, parameters[name], f"{key}.{name}")
-    bound = Bound(function=function, tensors=tensors, options=options, takes_labels="labels" in parameters)
-    try:
-        bound(_Probe(), 0.0)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from None
+            construction[name] = _typed(value, options[name], full)
+    if takes.construction or inspect.isclass(function):
+        try:
+            function = function(**construction)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{key}: {error}") from None
+    bound = Bound(
+        function=function,
+        name=str(spec[slot]),
+        tensors=tensors,
+        options=settled,
+        automatic=takes.automatic,
+        key=key,
+    )
+    bound = _wire(bound, spec, shared or {}, trusted)
+    dry_run(bound)
     return bound
 
 
-class _Probe:
-    """Three made-up samples: a value no formula accepts is found before any data are read."""
+def _wire(bound: Bound, spec: Mapping[str, Any], shared: Mapping[str, Any], trusted: Sequence[str]) -> Bound:
+    kinds = [reference.kind for reference in bound.tensors.values()]
+    key = bound.key
+    if "view" in spec and FEATURES not in kinds:
+        raise ValueError(f"{key}.view: only losses on features read it; name the view at student and teacher")
+    scope = spec.get("scope", "local")
+    if scope not in SCOPES:
+        raise ValueError(f"{key}.scope: {unknown('scope', scope, SCOPES)}")
+    adapter = spec.get("adapter") or ""
+    if adapter and (
+        adapter not in _ADAPTERS or set(bound.tensors) != {"student", "teacher"} or set(kinds) != {FEATURES}
+    ):
+        raise ValueError(
+            f"{key}.adapter: {adapter!r}; adapter: conv is for losses on one student's and one teacher's features"
+        )
+    chosen = spec.get("logits_transform")
+    if chosen is None and kinds.count(LOGITS) > 1:
+        # a method's transform is meant for what compares two models, not for the labels' loss
+        chosen = shared.get("logits_transform")
+    transform = _read_transform(chosen, f"{key}.logits_transform", trusted)
+    return replace(bound, scope=scope, adapter=adapter, transform=transform)
 
-    labels = torch.tensor([0, 1, 4])
 
-    def logits(self, model: str, view: str) -> Tensor:
-        shift = float(len(model) + len(view))
-        return torch.sin(torch.arange(15.0) + shift).view(3, 5)
+def dry_run(bound: Bound, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Any:
+    """Three made-up samples: a value no formula accepts is found before any data are read.
+
+    Args:
+        bound: what to try.
+        shapes: a sample's shape by parameter, where it is known.
+
+    Raises:
+        ValueError: one line with the key.
+    """
+    if bound.adapter:
+        return None
+    usual = {LOGITS: (5,), FEATURES: (4, 4, 4), INPUT_GRADIENT: (1, 4, 4)}
+    given: dict[str, Tensor] = {}
+    for index, (name, reference) in enumerate(bound.tensors.items()):
+        shape = (3, *(shapes or {}).get(name, usual[reference.kind]))
+        given[name] = torch.sin(torch.arange(float(torch.Size(shape).numel())) + 3.0 * index).view(shape)
+    given |= {"labels": torch.tensor([0, 1, 4])} if "labels" in bound.automatic else {}
+    given |= {"survived": torch.tensor([0, 3, 7])} if "survived" in bound.automatic else {}
+    module = bound.function if isinstance(bound.function, nn.Module) else None
+    training = module is not None and module.training
+    if module is not None:
+        module.eval()
+    try:
+        with torch.no_grad():
+            # three samples of this process alone: nothing is gathered for a trial
+            return replace(bound, scope="local").apply(given, 0.0)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{bound.key}: {str(error).splitlines()[0]}") from None
+    finally:
+        if module is not None:
+            module.train(training)
 
 
 def _typed(value: Any, parameter: inspect.Parameter, key: str) -> Any:
-    numeric = "float" in str(parameter.annotation)
-    if numeric and not (value is None and "None" in str(parameter.annotation)):
+    annotation = str(parameter.annotation)
+    if "float" in annotation and not (value is None and "None" in annotation) and not isinstance(value, list):
         return read_number(value, key)
     return value
 
 
-LOSS_MODULES = (prediction, knowledge)
-WEIGHT_MODULES = (weighting,)
+def find_balance(
+    spec: Mapping[str, Any], modules: Sequence[Any], key: str, trusted: Sequence[str]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A balance from its YAML: the module that keeps its state, and the options it takes at every call.
+
+    Raises:
+        ValueError: one line with the full key.
+    """
+    try:
+        factory = find_callable(spec.get("function"), modules, "balance", trusted)
+    except ValueError as error:
+        raise ValueError(f"{key}.function: {error}") from None
+    takes = _signature(factory)
+    given = {name: value for name, value in spec.items() if name != "function"}
+    check_arguments(factory, given, {**takes.options, **takes.construction}, key)
+    called = {
+        name: read_number(value, f"{key}.{name}", trusted)
+        for name, value in given.items()
+        if name in takes.options and (isinstance(value, Mapping) or name not in takes.construction)
+    }
+    made = {
+        name: _typed(value, takes.construction[name], f"{key}.{name}")
+        for name, value in given.items()
+        if name not in called
+    }
+    try:
+        return factory(**made), called
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{key}: {error}") from None

@@ -8,10 +8,10 @@ teacher sample by sample: tensors in, the pair (weight of the prediction terms, 
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdrobust.losses.collective import global_max, global_mean, global_min
 from kdrobust.losses.numerics import lift
 
 
@@ -51,12 +51,100 @@ def js_distance(first: Tensor, second: Tensor) -> Tensor:
     return (divergence.sum(dim=1) / torch.log(divergence.new_tensor(2.0))).clamp(0.0, 1.0).sqrt()
 
 
-def global_mean(values: Tensor) -> Tensor:
-    """Mean over the samples of all processes; over this one's alone where nothing is distributed."""
-    total = torch.stack([values.sum(), values.new_tensor(float(values.numel()))])
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(total)
-    return total[0] / total[1]
+@torch.no_grad()
+def trust(teacher: Tensor, labels: Tensor, *, beta: float = 0.1) -> Tensor:
+    r"""How far the teacher is to be trusted on a sample: $\sigma(t)_y^\beta$, IAD's trust; a sample weight.
+
+    Args:
+        teacher: logits, usually on the student's adversarial example, [B, K].
+        labels: true classes, [B] int64.
+        beta: exponent >= 0; 0 trusts everything.
+
+    Returns:
+        [B] in [0, 1], without gradient.
+
+    Raises:
+        ValueError: β is negative.
+
+    Source: Zhu et al., ICLR 2022, arXiv:2106.04928, eq. 4.
+    """
+    if beta < 0:
+        raise ValueError(f"beta must not be negative, got {beta}")
+    log_probability = F.log_softmax(lift(teacher), dim=1).gather(1, labels.unsqueeze(1)).squeeze(1)
+    return (beta * log_probability).exp()
+
+
+def distrust(teacher: Tensor, labels: Tensor, *, beta: float = 0.1) -> Tensor:
+    """One minus `trust`: the say that goes back to the student itself.
+
+    Args:
+        teacher: logits, [B, K].
+        labels: true classes, [B] int64.
+        beta: exponent >= 0.
+
+    Returns:
+        [B] in [0, 1], without gradient.
+    """
+    return 1.0 - trust(teacher, labels, beta=beta)
+
+
+@torch.no_grad()
+def renyi_entropy(logits: Tensor, *, gamma: float = 2.0) -> Tensor:
+    r"""Rényi entropy of the softmax, $\frac{1}{1-\gamma} \log \sum_j p_j^\gamma$ in nats; γ = 1 is Shannon's.
+
+    Args:
+        logits: [B, K].
+        gamma: order γ > 0.
+
+    Returns:
+        [B] in [0, log K], without gradient.
+
+    Raises:
+        ValueError: γ is not positive.
+
+    Source: Rényi, Fourth Berkeley Symposium, 1961.
+    """
+    if not gamma > 0:
+        raise ValueError(f"gamma must be positive, got {gamma}")
+    log_probabilities = F.log_softmax(lift(logits), dim=1)
+    if abs(gamma - 1.0) < 1e-6:
+        return -(log_probabilities.exp() * log_probabilities).sum(dim=1)
+    return (gamma * log_probabilities).logsumexp(dim=1) / (1.0 - gamma)
+
+
+def renyi_weight(teacher: Tensor, *, gamma: float = 2.0, scale: float = 5.0) -> Tensor:
+    r"""SAAD's weight: $w = c\,(H_\gamma(\sigma(t)) - \min H_\gamma)$, the minimum over the whole batch.
+
+    An example on which the teacher itself is unsure transfers to it: such examples count more.
+
+    Args:
+        teacher: logits on the student's adversarial example, [B, K].
+        gamma: order of the entropy.
+        scale: c > 0.
+
+    Returns:
+        [B] >= 0, without gradient; 0 on the batch's surest sample.
+
+    Source: Lee et al. 2026, arXiv:2512.10275.
+    """
+    entropy = renyi_entropy(teacher, gamma=gamma)
+    return scale * (entropy - global_min(entropy))
+
+
+def renyi_complement(teacher: Tensor, *, gamma: float = 2.0, scale: float = 5.0) -> Tensor:
+    r"""SAAD's weight of the clean term: $1 - \hat w$, $\hat w$ being `renyi_weight` brought to [0, 1] over the batch.
+
+    Args:
+        teacher: logits on the student's adversarial example, [B, K].
+        gamma: order of the entropy.
+        scale: c > 0, of `renyi_weight` (1e-8 is added to the range it is divided by, as in the official code).
+
+    Returns:
+        [B] in [0, 1], without gradient; 1 everywhere where all samples are equally sure.
+    """
+    weight = renyi_weight(teacher, gamma=gamma, scale=scale)
+    least = global_min(weight)
+    return 1.0 - (weight - least) / (global_max(weight) - least + 1e-8)
 
 
 def fixed(student: Tensor, *, alpha: float) -> tuple[Tensor, Tensor]:

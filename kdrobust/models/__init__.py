@@ -9,7 +9,7 @@ from kdrobust.models.checkpoint import (
     restore_classifier,
     stored_spec,
 )
-from kdrobust.models.classifier import Classifier, FeatureTaps, Normalize, build_classifier
+from kdrobust.models.classifier import Classifier, FeatureTaps, Normalize, build_classifier, tap_shapes
 from kdrobust.models.convnet import MLP, ConvNet
 from kdrobust.models.mobilenet import MobileNetV2
 from kdrobust.models.resnet import PreActResNet, ResNet, WideResNet
@@ -34,4 +34,5 @@ __all__ = [
     "read_checkpoint",
     "restore_classifier",
     "stored_spec",
+    "tap_shapes",
 ]

@@ -77,12 +77,27 @@ def build_classifier(
         return Classifier(network(spec=spec), spec=spec, normalize=normalize)
 
 
+def find_module(model: nn.Module, path: str) -> nn.Module:
+    """A module by its dotted path; `layer3` also finds the classifier's `network.layer3`.
+
+    Raises:
+        UsageError: no module there; names the three nearest.
+    """
+    modules: dict[str, nn.Module] = dict(model.named_modules())
+    for candidate in (path, f"network.{path}"):
+        if candidate and candidate in modules:
+            return modules[candidate]
+    names = [name.removeprefix("network.") for name in modules if name]
+    near = difflib.get_close_matches(path.removeprefix("network."), names, n=3, cutoff=0.0)
+    raise UsageError(f"{path}: the model has no such module; near: {', '.join(near)}")
+
+
 class FeatureTaps:
     """Collects the outputs of modules by their dotted path, for as long as it is entered.
 
     Args:
         model: whose modules.
-        paths: e.g. `network.layer3`.
+        paths: e.g. `layer3`.
 
     Attributes:
         outputs: path to the latest output.
@@ -92,18 +107,17 @@ class FeatureTaps:
     """
 
     def __init__(self, model: nn.Module, paths: Sequence[str]) -> None:
-        modules = dict(model.named_modules())
-        for path in paths:
-            if path not in modules:
-                near = difflib.get_close_matches(path, modules, n=3, cutoff=0.0)
-                raise UsageError(f"{path}: the model has no such module; near: {', '.join(near)}")
-        self._modules = {path: modules[path] for path in paths}
+        self._modules = {path: find_module(model, path) for path in paths}
         self._hooks: list[Any] = []
         self.outputs: dict[str, Tensor] = {}
 
     def __enter__(self) -> FeatureTaps:
-        def keep(path: str) -> Callable[[nn.Module, Any, Tensor], None]:
-            def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        def keep(path: str) -> Callable[[nn.Module, Any, Any], None]:
+            def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+                if not isinstance(output, Tensor):
+                    raise UsageError(
+                        f"{path}: its output is a {type(output).__name__}, not a tensor; tap another module"
+                    )
                 self.outputs[path] = output
 
             return hook
@@ -117,3 +131,24 @@ class FeatureTaps:
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
+
+
+@torch.no_grad()
+def tap_shapes(model: nn.Module, paths: Sequence[str], spec: InputSpec) -> dict[str, tuple[int, ...]]:
+    """The shape of one sample's output at each path; the model is left as it was.
+
+    Raises:
+        UsageError: no module at a path, or one that puts out no tensor or does not run.
+    """
+    training = model.training
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    model.eval()
+    try:
+        with FeatureTaps(model, paths) as taps:
+            model(torch.full((2, *spec.shape), 0.5, device=device))
+    finally:
+        model.train(training)
+    for path in paths:
+        if path not in taps.outputs:
+            raise UsageError(f"{path}: the model does not run this module; tap another one")
+    return {path: tuple(taps.outputs[path].shape[1:]) for path in paths}

@@ -1,7 +1,10 @@
 """The LightningModules, the callbacks that watch them, and their learning-rate schedules."""
 
+from kdrobust.modules.averaging import AveragedWeights
 from kdrobust.modules.base import RobustModule, TrainingError
 from kdrobust.modules.distillation import DistillationModule
+from kdrobust.modules.overfitting import OverfittingWarning
+from kdrobust.modules.perturbation import WeightPerturbation
 from kdrobust.modules.progress import ProgressLines
 from kdrobust.modules.resume import ResumePoint
 from kdrobust.modules.schedulers import multistep
@@ -9,13 +12,16 @@ from kdrobust.modules.teacher import TeacherModule
 from kdrobust.modules.validation import CollapseWarning, RobustValidation
 
 __all__ = [
+    "AveragedWeights",
     "CollapseWarning",
     "DistillationModule",
+    "OverfittingWarning",
     "ProgressLines",
     "ResumePoint",
     "RobustModule",
     "RobustValidation",
     "TeacherModule",
     "TrainingError",
+    "WeightPerturbation",
     "multistep",
 ]

@@ -35,6 +35,7 @@ class RobustModule(pl.LightningModule):
         seed: the address of this run's attack starts.
         payload: what the checkpoint says about the model, see `kdrobust.models.checkpoint`.
         teachers: name to frozen model. They are no part of this module: not in its parameters, not in its checkpoint.
+        partners: name to model that is trained beside the student, by the terms that read it.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class RobustModule(pl.LightningModule):
         seed: int = 0,
         payload: Mapping[str, Any] | None = None,
         teachers: Mapping[str, nn.Module] | None = None,
+        partners: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -57,6 +59,7 @@ class RobustModule(pl.LightningModule):
         self._scheduler = scheduler
         # a plain dict keeps the teachers out of parameters(), state_dict() and DDP
         self.teachers: dict[str, nn.Module] = dict(teachers or {})
+        self.partners = nn.ModuleDict(dict(partners or {}))
         self.metrics = nn.ModuleDict({name: MeanMetric() for name in self.metric_names()})
 
     def metric_names(self) -> tuple[str, ...]:
@@ -64,8 +67,16 @@ class RobustModule(pl.LightningModule):
         return ("accuracy", "robust_accuracy")
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, and the scheduler in Lightning's form."""
-        optimizer = self._optimizer(params=[p for p in self.model.parameters() if p.requires_grad])
+        """The optimiser, and the scheduler in Lightning's form.
+
+        A partner's parameters, and those of the objective (adapters, learnt temperatures), are groups of their own in
+        one optimiser: rules that treat each parameter by itself take the same steps as with an optimiser a model.
+        """
+        groups = [self.model, self.objective, *self.partners.values()]
+        trained = [[p for p in group.parameters() if p.requires_grad] for group in groups]
+        trained = [parameters for parameters in trained if parameters]
+        single = len(trained) == 1
+        optimizer = self._optimizer(params=trained[0] if single else [{"params": group} for group in trained])
         if not self._scheduler:
             return optimizer
         factory = self._scheduler["factory"]
@@ -95,7 +106,14 @@ class RobustModule(pl.LightningModule):
         return float(self.current_epoch) + float(trainer.fit_loop.batch_idx) / float(trainer.num_training_batches)
 
     def craft(
-        self, attack: GradientAttack | NoAttack, batch: Batch, *, where: int, scale: float = 1.0, validate: bool = False
+        self,
+        attack: GradientAttack | NoAttack,
+        batch: Batch,
+        *,
+        where: int,
+        scale: float = 1.0,
+        validate: bool = False,
+        model: nn.Module | None = None,
     ) -> Tensor:
         """Attack the bare model (no DDP wrapper, so no communication) on a batch.
 
@@ -105,26 +123,43 @@ class RobustModule(pl.LightningModule):
             where: address of the random starts beside seed and sample, e.g. the epoch.
             scale: factor on ε and step, in [0, 1] (warm-up).
             validate: check the batch against the attack's contract first; costs a host synchronisation.
+            model: attack this one instead, e.g. an average of the weights.
 
         Returns:
             x', [B, *shape], detached.
         """
-        views = Views(self.model, self.teachers, batch)
+        views = self.views(batch)
+        name = self.objective.attack_model
+        partner = self.partners[name] if name in self.partners else None  # noqa: SIM401 - a ModuleDict has no get
         return attack(
-            self.model,
+            self.model if model is None else model,
             batch.inputs,
             batch.labels,
-            teacher=self.teachers.get("teacher"),
-            teacher_logits=lambda: views.logits("teacher", "clean"),
+            # a partner answers the attack in eval mode and without leaving a trace, so its answer is not the
+            # objective's
+            teacher=self.teachers.get(name) if partner is None else partner,
+            teacher_logits=None if partner is not None else lambda: self.objective.attack_target(views),
             keys=batch.indices,
             seed=address(self.seed, "attack", where),
             scale=scale,
             validate=validate,
+            survived=batch.survived,
         )
+
+    def views(self, batch: Batch) -> Views:
+        """What the objective may read of a batch."""
+        return Views(self.model, self.teachers, batch, partners=self._partner_models(), taps=self.objective.taps)
+
+    def _partner_models(self) -> dict[str, nn.Module]:
+        return dict(self.partners.items())
+
+    def on_train_epoch_end(self) -> None:
+        """Let the objective's statistics over the epoch take effect."""
+        self.objective.end_epoch()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The objective on one batch; every term is logged by the name its YAML gave it."""
-        views = Views(self.model, self.teachers, batch)
+        views = self.views(batch)
         result: ObjectiveResult = self.objective(views, self.exact_epoch)
         if not bool(torch.isfinite(result.loss)):
             broken = [name for name, part in result.parts.items() if not bool(torch.isfinite(part.value))]
@@ -134,9 +169,12 @@ class RobustModule(pl.LightningModule):
                 "lower optimizer.lr or set trainer.gradient_clip_val"
             )
         logged = {"train/loss": result.loss.detach()}
+        total = torch.stack([part.contribution.abs() for part in result.parts.values()]).sum().clamp(min=1e-12)
         for name, part in result.parts.items():
             logged[f"train/terms/{name}"] = part.value
+            logged[f"train/weights/{name}"] = torch.as_tensor(part.weight, dtype=torch.float32)
             logged[f"train/weighted/{name}"] = part.contribution
+            logged[f"train/share/{name}"] = part.contribution.abs() / total
         for role, weights in result.sample_weights.items():
             logged[f"train/sample_weight/{role}/mean"] = weights.mean()
             logged[f"train/sample_weight/{role}/max"] = weights.max()
@@ -151,7 +189,7 @@ class RobustModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Clean accuracy, and robust accuracy where a callback has set the batch's adversarial inputs."""
-        views = Views(self.model, self.teachers, batch)
+        views = self.views(batch)
         self.measure(views, batch)
 
     def measure(self, views: Views, batch: Batch) -> None:

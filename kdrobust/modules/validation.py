@@ -13,7 +13,7 @@ from kdrobust.data.batch import Batch
 
 _log = logging.getLogger(__name__)
 #: The epoch number validation starts are drawn at: the same noise every epoch, so that epochs can be compared.
-_VALIDATION = -1
+VALIDATION = -1
 
 
 class RobustValidation(pl.Callback):
@@ -31,7 +31,7 @@ class RobustValidation(pl.Callback):
     ) -> None:
         """Set the batch's adversarial inputs."""
         with trainer.precision_plugin.forward_context():
-            batch.adversarial = pl_module.craft(self.attack, batch, where=_VALIDATION)
+            batch.adversarial = pl_module.craft(self.attack, batch, where=VALIDATION)
 
 
 class CollapseWarning(pl.Callback):

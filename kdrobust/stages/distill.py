@@ -8,8 +8,15 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kdrobust.modules import DistillationModule
-from kdrobust.stages.setup import check_method, new_classifier, open_run, prepare_data, set_threads
-from kdrobust.stages.teachers import load_teacher
+from kdrobust.stages.setup import (
+    check_method,
+    new_classifier,
+    open_run,
+    prepare_data,
+    prepare_objective,
+    set_threads,
+)
+from kdrobust.stages.teachers import load_teachers, new_partners, teacher_problems
 from kdrobust.stages.training import finish, fit, module_arguments, score
 
 
@@ -18,15 +25,21 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
 
     A method that names no teacher trains the student alone, and none is loaded.
     """
-    objective = check_method(cfg, needs_teacher=True)
+    objective = check_method(cfg, teachers=teacher_problems)
     started = time.monotonic()
     with open_run(cfg, folder) as digest:
         data = prepare_data(cfg)
-        teachers, origin = load_teacher(cfg, objective, data)
         model = new_classifier(cfg.student, data.spec, int(cfg.seed))
+        teachers, origin = load_teachers(cfg, objective, data)
+        partners = new_partners(cfg, objective, data)
+        prepare_objective(objective, {"student": model, **teachers, **partners}, data.spec, int(cfg.seed))
         set_threads(cfg, model, data.spec, data.batch_size)
         module = DistillationModule(
-            model=model, objective=objective, teachers=teachers, **module_arguments(cfg, cfg.student, data)
+            model=model,
+            objective=objective,
+            teachers=teachers,
+            partners=partners,
+            **module_arguments(cfg, cfg.student, data),
         )
         trainer = fit(module, data, cfg, folder, digest)
         result = finish(trainer, module, data, cfg, folder, digest, started=started, teacher=origin)

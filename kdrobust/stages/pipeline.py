@@ -13,7 +13,7 @@ from kdrobust.config import instantiate
 from kdrobust.stages import distill, evaluate, outputs
 from kdrobust.stages.comparison import print_comparison, write_comparison
 from kdrobust.stages.setup import check_method, log, open_run, prepare_data, result_header
-from kdrobust.stages.teachers import find_checkpoint, needs_live_teacher
+from kdrobust.stages.teachers import asked_teachers, find_checkpoint, needs_live_teacher, teacher_problems
 from kdrobust.tracking import is_finished, write_result
 
 _OWN = ("seeds", "baseline", "evaluation", "stage", "seed", "run")
@@ -68,7 +68,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
 
     A pipeline that was killed goes on with the first step that has not finished.
     """
-    objective = check_method(cfg, needs_teacher=True)
+    objective = check_method(cfg, teachers=teacher_problems)
     began = time.monotonic()
     with open_run(cfg, folder) as digest:
         prepare_data(cfg)
@@ -77,7 +77,8 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
             {"name": "teacher", "results": [_evaluated(cfg, teacher, folder / "teacher_evaluation", "teacher")]}
         ]
         node = OmegaConf.merge(cfg.teacher, {"checkpoint": str(teacher)})
-        if not needs_live_teacher(cfg, objective) and cfg.data.get("augmentation") is None:
+        storable = "teacher" in asked_teachers(cfg, objective) and not needs_live_teacher(cfg, objective)
+        if storable and cfg.data.get("augmentation") is None:
             stored = _stored_outputs(cfg, node, folder / "teacher_outputs")
             node = OmegaConf.merge(node, {"outputs": str(stored)})
         alone = {"method": cfg.baseline.method.copy(), "attack": cfg.baseline.attack.copy()}

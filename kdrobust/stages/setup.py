@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from kdrobust.config import config_hash, dead_keys, ensure, instantiate, numbers, to_plain
 from kdrobust.data import DataModule
 from kdrobust.errors import UsageError
 from kdrobust.evaluation import model_cost
 from kdrobust.losses import Objective, method_problems
-from kdrobust.models import Classifier, build_classifier
+from kdrobust.models import Classifier, build_classifier, tap_shapes
+from kdrobust.randomness import address
 from kdrobust.spec import InputSpec
 from kdrobust.tracking import build_manifest, hold, versions, write_json, write_text
 
@@ -43,12 +45,14 @@ def check_config(cfg: DictConfig, extra: Sequence[str] = ()) -> None:
             instantiate(cfg[key])
 
 
-def check_method(cfg: DictConfig, *, needs_teacher: bool) -> Objective:
+def check_method(
+    cfg: DictConfig, *, teachers: Callable[[DictConfig, Objective], Sequence[str]] | None = None
+) -> Objective:
     """Check a training stage's whole config and build its objective.
 
     Args:
         cfg: the stage's config with `method`.
-        needs_teacher: whether the stage can supply one.
+        teachers: what finds fault with the config's teachers, where the stage can supply any.
 
     Raises:
         UsageError: one line a problem.
@@ -59,12 +63,46 @@ def check_method(cfg: DictConfig, *, needs_teacher: bool) -> Objective:
         problems = [*method_problems(method, trusted), *dead_keys(cfg.method, "method")]
     except UsageError as error:
         method, problems = {}, [str(error)]
-    if not problems and not needs_teacher and Objective.from_method(method, trusted).teachers:
-        problems.append(
-            f"method: it learns from a teacher, which `kdrobust {cfg.stage}` has none of; use kdrobust distill"
-        )
+    objective = None
+    if not problems:
+        objective = Objective(method, trusted)
+        if teachers is not None:
+            problems += teachers(cfg, objective)
+        elif objective.teachers or objective.partners:
+            problems.append(
+                f"method: it learns from a teacher, which `kdrobust {cfg.stage}` has none of; use kdrobust distill"
+            )
     check_config(cfg, problems)
-    return Objective.from_method(method, trusted)
+    assert objective is not None
+    return objective
+
+
+def prepare_objective(objective: Objective, models: Mapping[str, nn.Module], spec: InputSpec, seed: int) -> None:
+    """Make what an objective needs of the data and the models: class-sized state, adapters between tapped features.
+
+    Raises:
+        UsageError: a module path that is not there, or features that a loss cannot compare; names the key.
+    """
+    wanted: dict[str, set[str]] = {}
+    for (model, _), paths in objective.taps.items():
+        wanted.setdefault(model, set()).update(paths)
+    shapes = {}
+    for model, tapped in wanted.items():
+        if model not in models:
+            raise UsageError(
+                f"method.terms: features of {model} are asked for, but there is no live model of that name"
+            )
+        for path in sorted(tapped):
+            try:
+                shapes[model, path] = tap_shapes(models[model], [path], spec)[path]
+            except UsageError as error:
+                raise UsageError(f"method.terms: features of the {model}: {error}") from None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(address(seed, "objective"))
+        try:
+            objective.prepare(classes=spec.classes, shapes=shapes)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
 
 
 @contextmanager

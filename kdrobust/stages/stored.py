@@ -65,7 +65,7 @@ def read_stored(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def attach_stored(folder: Path, manifest: Mapping[str, Any], data: DataModule) -> None:
+def attach_stored(folder: Path, manifest: Mapping[str, Any], data: DataModule, name: str = "teacher") -> None:
     """Hand stored logits to the data module, so that batches carry them.
 
     Raises:
@@ -86,4 +86,4 @@ def attach_stored(folder: Path, manifest: Mapping[str, Any], data: DataModule) -
         tensors = load_file(folder / FILE)
     except SafetensorError as error:
         raise CheckpointError(f"{folder / FILE}: damaged ({error}); run `kdrobust outputs` again") from None
-    data.attach_outputs({split: {"teacher.clean": tensors[f"{split}.clean"]} for split in SPLITS})
+    data.attach_outputs({split: {f"{name}.clean": tensors[f"{split}.clean"]} for split in SPLITS})

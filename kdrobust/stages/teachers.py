@@ -1,4 +1,4 @@
-"""Where a student's teacher comes from: a checkpoint, stored outputs, or a training made on the spot."""
+"""Where a student's teachers come from: a checkpoint, stored outputs, or a training made now; and its partners."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from kdrobust.attacks import goals
-from kdrobust.config import run_folder
+from kdrobust.config import run_folder, to_plain
 from kdrobust.data import DataModule
 from kdrobust.errors import RunFolderBusyError, UsageError
 from kdrobust.losses import Objective
-from kdrobust.models import check_spec, file_hash, read_checkpoint, restore_classifier
-from kdrobust.stages.setup import is_main_process, log, require_file
+from kdrobust.models import check_spec, file_hash, load_weights, read_checkpoint, restore_classifier
+from kdrobust.randomness import address
+from kdrobust.stages.setup import is_main_process, log, new_classifier, require_file
 from kdrobust.stages.stored import attach_stored, read_stored
 from kdrobust.tracking import is_finished
 
@@ -31,21 +32,53 @@ TEACHER_KEYS = (
     "trainer",
     "callbacks",
     "logger",
-    "ema",
 )
+#: What a student may add to the callbacks, and its teacher is trained without.
+_STUDENT_CALLBACKS = ("average", "weight_perturbation")
+_MAIN = "teacher"
+_TEACHER_NODE = ("checkpoint", "outputs", "training", "network", "normalize")
 _WAIT_SECONDS = 6 * 3600.0
 
 
-def teacher_config(cfg: DictConfig) -> DictConfig:
-    """The config of stage `teacher` that a student's config implies (`teacher_training` holds what differs)."""
-    training = cfg.teacher_training
-    merged = {key: OmegaConf.masked_copy(cfg, key)[key] for key in TEACHER_KEYS}
-    teacher = merged["teacher"].copy()
-    for key in ("checkpoint", "outputs"):
-        teacher.pop(key, None)
+def teacher_node(cfg: DictConfig, name: str) -> DictConfig:
+    """What the config says about a teacher: `teacher`, or `teachers.NAME` on top of it.
+
+    Raises:
+        UsageError: a teacher that no key describes.
+    """
+    base = to_plain(cfg.teacher)
+    if name == _MAIN:
+        return OmegaConf.create({**base, "training": "teacher_training"})
+    own = (cfg.get("teachers") or {}).get(name)
+    if own is None:
+        raise UsageError(f"teachers.{name}: the method learns from it; set +teachers.{name}.checkpoint=... (or =auto)")
+    fresh = {"checkpoint": None, "outputs": None, "training": "teacher_training"}
+    return OmegaConf.create({**base, **fresh, **to_plain(own)})
+
+
+def _key(name: str) -> str:
+    return name if name == _MAIN else f"teachers.{name}"
+
+
+def teacher_config(cfg: DictConfig, name: str = _MAIN) -> DictConfig:
+    """The config of stage `teacher` that a student's config implies for a teacher (`training` holds what differs)."""
+    node = teacher_node(cfg, name)
+    training = cfg.get(str(node.training))
+    if training is None:
+        raise UsageError(f"{_key(name)}.training={node.training}: no such node; there is teacher_training")
+    merged = {key: OmegaConf.masked_copy(cfg, key)[key] for key in TEACHER_KEYS if key in cfg and key != _MAIN}
+    callbacks = merged["callbacks"].copy()
+    for key in _STUDENT_CALLBACKS:
+        callbacks.pop(key, None)
+    if training.get("monitor") and "best" in callbacks:
+        # a naturally trained teacher is not chosen by the robustness it does not have
+        callbacks.best = OmegaConf.merge(callbacks.best, {"monitor": training.monitor})
+    for key in ("checkpoint", "outputs", "training"):
+        node.pop(key, None)
     merged |= {
         "stage": "teacher",
-        "teacher": teacher,
+        "teacher": node,
+        "callbacks": callbacks,
         "method": training.method.copy(),
         "attack": training.attack.copy(),
         "seed": training.seed,
@@ -55,16 +88,16 @@ def teacher_config(cfg: DictConfig) -> DictConfig:
     return OmegaConf.create(merged)
 
 
-def _train_once(cfg: DictConfig) -> Path:
+def _train_once(cfg: DictConfig, name: str) -> Path:
     """The best checkpoint of the teacher a config implies; trained now unless some run has finished it."""
     from kdrobust.stages import teacher
 
-    config = teacher_config(cfg)
+    config = teacher_config(cfg, name)
     folder = run_folder(config, reuse_finished=True)
     deadline = time.monotonic() + _WAIT_SECONDS
     while not is_finished(folder):
         try:
-            log.info("teacher.checkpoint=auto: training the teacher in %s (once; later runs reuse it)", folder)
+            log.info("%s.checkpoint=auto: training the teacher in %s (once; later runs reuse it)", _key(name), folder)
             config.run.folder = str(folder)
             teacher.run(config, folder)
         except RunFolderBusyError:
@@ -75,19 +108,17 @@ def _train_once(cfg: DictConfig) -> Path:
     return folder / "best.ckpt"
 
 
-def find_checkpoint(cfg: DictConfig) -> Path:
-    """The teacher's checkpoint, trained first where `teacher.checkpoint=auto` finds none.
+def find_checkpoint(cfg: DictConfig, name: str = _MAIN) -> Path:
+    """A teacher's checkpoint, trained first where `checkpoint=auto` (or none, of a further teacher) finds none.
 
     Raises:
         UsageError: a checkpoint is named that does not exist.
     """
-    if str(cfg.teacher.checkpoint) == "auto":
-        return _train_once(cfg)
-    return require_file(
-        cfg.teacher.checkpoint,
-        "teacher.checkpoint",
-        "train one with `kdrobust teacher`, or set teacher.checkpoint=auto",
-    )
+    value = teacher_node(cfg, name).checkpoint
+    if str(value) == "auto" or (value is None and name != _MAIN):
+        return _train_once(cfg, name)
+    key = f"{_key(name)}.checkpoint"
+    return require_file(value, key, f"train one with `kdrobust teacher`, or set {key}=auto")
 
 
 def _climbed(cfg: DictConfig, objective: Objective) -> str:
@@ -95,49 +126,110 @@ def _climbed(cfg: DictConfig, objective: Objective) -> str:
     return str(cfg.attack.get("goal", "")) if objective.needs_attack and cfg.get("attack") else ""
 
 
-def needs_live_teacher(cfg: DictConfig, objective: Objective) -> bool:
-    """Whether the method or its attack asks a teacher about attacked inputs, which stored outputs cannot answer."""
-    beyond = any(reference.model != "student" and reference.view != "clean" for reference in objective.references)
-    return beyond or any(name in _climbed(cfg, objective) for name in goals.NEED_LIVE_TEACHER)
+def asked_teachers(cfg: DictConfig, objective: Objective) -> list[str]:
+    """Names of the frozen teachers that the method's terms or its attack ask."""
+    climbed = {objective.attack_model} if "teacher" in _climbed(cfg, objective) else set()
+    return sorted((objective.teachers | climbed) - set(objective.partners))
 
 
-def load_teacher(
+def needs_live_teacher(cfg: DictConfig, objective: Objective, name: str = _MAIN) -> bool:
+    """Whether a teacher is asked for what stored outputs cannot answer: attacked inputs, features, gradients."""
+    beyond = any(
+        reference.model == name and (reference.view != "clean" or reference.kind != "logits")
+        for reference in objective.references
+    )
+    climbed = any(goal in _climbed(cfg, objective) for goal in goals.NEED_LIVE_TEACHER)
+    return beyond or (climbed and objective.attack_model == name)
+
+
+def _load(
+    cfg: DictConfig, objective: Objective, data: DataModule, name: str
+) -> tuple[nn.Module | None, Mapping[str, Any]]:
+    node = teacher_node(cfg, name)
+    if node.outputs is not None:
+        folder = require_file(node.outputs, f"{_key(name)}.outputs", "make it with `kdrobust outputs`")
+        if needs_live_teacher(cfg, objective, name):
+            raise UsageError(
+                f"{_key(name)}.outputs: this method asks the teacher about attacked inputs or its insides, which "
+                f"cannot be stored; set {_key(name)}.outputs=null"
+            )
+        manifest = read_stored(folder)
+        attach_stored(folder, manifest, data, name)
+        return None, {"outputs": str(folder), "sha256": manifest["checkpoint"]["sha256"]}
+    path = find_checkpoint(cfg, name)
+    check_spec(read_checkpoint(path), data.spec, path)
+    model = restore_classifier(path).eval().requires_grad_(False)
+    if is_main_process():
+        log.info("%s: %s", name, path)
+    return model, {"checkpoint": str(path), "sha256": file_hash(path)}
+
+
+def load_teachers(
     cfg: DictConfig, objective: Objective, data: DataModule
 ) -> tuple[dict[str, nn.Module], Mapping[str, Any] | None]:
     """The teachers a method names, ready to answer.
 
     Args:
         cfg: the config of stage `distill`.
-        objective: says whether a teacher is needed, and on which views.
+        objective: says which teachers are needed, and on which views.
         data: the student's data; stored outputs are attached to it.
 
     Returns:
-        Name to frozen model (empty where none is needed, or stored outputs answer for it), and what `result.json`
-        says about the teacher.
+        Name to frozen model (without those for which stored outputs answer), and what `result.json` says about them:
+        of one teacher its file and hash, of several the same by name, None where there is none.
 
     Raises:
         UsageError: a file that does not exist, or stored outputs for a method whose teacher must see attacked inputs.
         CheckpointError: a checkpoint or outputs that do not fit the data.
     """
-    if not objective.teachers and "teacher" not in _climbed(cfg, objective):
+    names = asked_teachers(cfg, objective)
+    for name in names:
+        teacher_node(cfg, name)
+    models: dict[str, nn.Module] = {}
+    origins: dict[str, Any] = {}
+    for name in names:
+        model, origins[name] = _load(cfg, objective, data, name)
+        if model is not None:
+            models[name] = model
+    if not names:
         return {}, None
-    strangers = objective.teachers - {"teacher"}
-    if strangers:
-        raise UsageError(f"method: no teacher named {', '.join(sorted(strangers))} is configured")
-    if cfg.teacher.outputs is not None:
-        folder = require_file(cfg.teacher.outputs, "teacher.outputs", "make it with `kdrobust outputs`")
-        if needs_live_teacher(cfg, objective):
-            raise UsageError(
-                "teacher.outputs: this method asks the teacher about attacked inputs, which cannot be stored; "
-                "set teacher.outputs=null"
-            )
-        manifest = read_stored(folder)
-        attach_stored(folder, manifest, data)
-        return {}, {"outputs": str(folder), "sha256": manifest["checkpoint"]["sha256"]}
-    path = find_checkpoint(cfg)
-    checkpoint = read_checkpoint(path)
-    check_spec(checkpoint, data.spec, path)
-    teacher = restore_classifier(path).eval().requires_grad_(False)
-    if is_main_process():
-        log.info("teacher: %s", path)
-    return {"teacher": teacher}, {"checkpoint": str(path), "sha256": file_hash(path)}
+    return models, origins[names[0]] if len(names) == 1 else origins
+
+
+def teacher_problems(cfg: DictConfig, objective: Objective) -> list[str]:
+    """What is wrong with `teachers` and `partners`, one line each: names nobody reads, keys nobody knows."""
+    problems = []
+    for group, wanted in (("teachers", asked_teachers(cfg, objective)), ("partners", list(objective.partners))):
+        nodes = cfg.get(group) or {}
+        for name, node in nodes.items():
+            if name not in wanted:
+                known = f"; it reads {', '.join(wanted)}" if wanted else ""
+                problems.append(f"{group}.{name}: the method reads no such model{known}")
+            elif not isinstance(node, DictConfig):
+                problems.append(f"{group}.{name}: expected keys such as checkpoint, got {node!r}")
+            else:
+                strange = [str(key) for key in node if key not in _TEACHER_NODE]
+                problems += [
+                    f"{group}.{name}.{key}: nothing reads it; it takes {', '.join(_TEACHER_NODE)}" for key in strange
+                ]
+    return problems
+
+
+def new_partners(cfg: DictConfig, objective: Objective, data: DataModule) -> dict[str, nn.Module]:
+    """The models that learn beside the student: built as `partners.NAME`, or else `teacher`, describes them.
+
+    Raises:
+        UsageError: a checkpoint to start from that does not exist.
+        CheckpointError: one of another model.
+    """
+    models: dict[str, nn.Module] = {}
+    for name in objective.partners:
+        own = (cfg.get("partners") or {}).get(name)
+        described = {**to_plain(cfg.teacher), "checkpoint": None, **(to_plain(own) if own is not None else {})}
+        node = OmegaConf.create(described)
+        model = new_classifier(node, data.spec, address(int(cfg.seed), f"partner {name}"))
+        if node.checkpoint is not None:
+            path = require_file(node.checkpoint, f"partners.{name}.checkpoint", "leave it out to start afresh")
+            load_weights(model, read_checkpoint(path), path)
+        models[name] = model
+    return models

@@ -18,7 +18,7 @@ from kdrobust.distributed import ConfigDDPStrategy, SameConfig, finish_ranks
 from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.evaluation import model_cost
 from kdrobust.models import checkpoint_payload, file_hash, load_weights, read_checkpoint
-from kdrobust.modules import CollapseWarning, RobustModule, RobustValidation
+from kdrobust.modules import AveragedWeights, CollapseWarning, OverfittingWarning, RobustModule, RobustValidation
 from kdrobust.stages import figures
 from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import is_main_process, log, model_config, result_header
@@ -44,8 +44,6 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str) -> pl.Trainer:
     """The Lightning trainer of a config, its other ranks started from the run folder's resolved config."""
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     callbacks.append(SameConfig(digest))
-    if cfg.ema is not None:
-        callbacks.append(pl.callbacks.EMAWeightAveraging(decay=float(cfg.ema)))
     loggers = [MetricsCsv(folder), *(instantiate(node) for node in (cfg.logger or {}).values())]
     factory = instantiate(cfg.trainer)
     strategy = factory.keywords.get("strategy")
@@ -123,7 +121,8 @@ def finish(
             validation[name] = float(row[f"val/{name}"])
     threat: Threat = instantiate(cfg.threat)
     cost = model_cost(module.model, data.spec)
-    attack, robust, collapse = (_find(trainer, kind) for kind in (AttackCallback, RobustValidation, CollapseWarning))
+    attack, robust, average = (_find(trainer, kind) for kind in (AttackCallback, RobustValidation, AveragedWeights))
+    warners = [_find(trainer, kind) for kind in (CollapseWarning, OverfittingWarning)]
     files = figures.training(folder, module.model, data, attack=robust.attack if robust else None, seed=int(cfg.seed))
     result = {
         **result_header(cfg, digest),
@@ -137,14 +136,20 @@ def finish(
         "checkpoint": {"path": str(best), "sha256": file_hash(best)},
         "teacher": dict(teacher) if teacher else None,
         "seconds": round(time.monotonic() - started, 3),
-        "warnings": list(collapse.messages) if collapse else [],
+        "averaged": average.summary() if average else None,
+        "warnings": [message for warner in warners if warner for message in warner.messages],
         "files": files,
     }
     write_result(folder, result)
-    summary = ", ".join(f"{name} {validation[name]:.1%}" for name in module.metric_names() if name in validation)
+    summary = ", ".join(_shown(name, validation[name]) for name in module.metric_names() if name in validation)
     log.info("%s: best epoch %d of validation: %s", cfg.run.name, validation["epoch"] + 1, summary)
     log.info("%s: results in %s", cfg.run.name, folder)
     return result
+
+
+def _shown(name: str, value: float) -> str:
+    # divergences are in nats, everything else is a share
+    return f"{name} {value:.3f}" if "kl_" in name else f"{name} {value:.1%}"
 
 
 def score(result: Mapping[str, Any]) -> float | None:

@@ -134,7 +134,6 @@ def test_partial_nodes_may_lack_arguments_and_open_signatures_take_anything() ->
         ("seeds", [0, 0], [0, 1]),
         ("epochs", 0, 1),
         ("epochs", 1.5, 3),
-        ("ema", 1.5, "999/1000"),
         ("trusted_modules", "components", ["components"]),
         ("run", {"name": 3}, {"name": "x"}),
         ("data", "digits", {"root": "data"}),

@@ -54,5 +54,5 @@ def test_taps_go_after_an_exception():
 
 
 def test_wrong_path_names_near_ones():
-    with pytest.raises(UsageError, match=r"network\.featurs.*near: network\.features"):
+    with pytest.raises(UsageError, match=r"network\.featurs.*near: features"):
         FeatureTaps(build_classifier(ConvNet, spec=SPEC), ["network.featurs"])

@@ -168,5 +168,9 @@ def test_the_same_command_again_never_overwrites(workplace):
 
 
 def test_ema_and_bf16(workplace):
-    workplace.run("distill", *TINY, "method=pgd_at", "ema=0.9", "trainer.precision=bf16-mixed", "run.folder=run")
+    workplace.run("distill", *TINY, "method=pgd_at", "+average=ema", "trainer.precision=bf16-mixed", "run.folder=run")
     assert (workplace.folder / "run" / "best.ckpt").exists()
+    averaged = json.loads((workplace.folder / "run" / "result.json").read_text())["averaged"]
+    assert averaged["mode"] == "ema"
+    assert 0 <= averaged["robust_accuracy"] <= averaged["accuracy"] <= 1
+    assert restore_classifier(workplace.folder / "run" / "averaged.ckpt")

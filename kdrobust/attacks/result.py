@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,12 +20,16 @@ class AttackResult:
         goal_start: what was climbed (targeted: the goal's negative) where the kept restart began, [B].
         goal_end: the same at x', [B].
         fooled: whether x' is answered wrongly (targeted: with the wanted class), [B] bool.
+        extra: further numbers a sample by name, each [B]: queries asked, the attack that broke it ...
+        notes: what the attack itself warns of, one line each.
     """
 
     adversarial: Tensor
     goal_start: Tensor
     goal_end: Tensor
     fooled: Tensor
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def higher(value: Tensor, than: Tensor) -> Tensor:
@@ -40,6 +45,8 @@ def better_of(first: AttackResult, second: AttackResult) -> AttackResult:
         goal_start=torch.where(wins, second.goal_start, first.goal_start),
         goal_end=torch.where(wins, second.goal_end, first.goal_end),
         fooled=torch.where(wins, second.fooled, first.fooled),
+        extra={name: torch.where(wins, second.extra[name], first.extra[name]) for name in first.extra},
+        notes=tuple(dict.fromkeys((*first.notes, *second.notes))),
     )
 
 

@@ -48,6 +48,8 @@ class AttackOutcome:
         outside: [N] how far x' leaves [0, 1]; 0 inside.
         disputed: [N] bool, the attack and a second look at x' disagree about success; counted as broken.
         seconds: wall time, summed over processes.
+        extra: further numbers a sample by name, each [N] float32, NaN where not attacked: queries asked ...
+        notes: what the attack itself warned of.
     """
 
     spec: dict[str, Any]
@@ -58,6 +60,13 @@ class AttackOutcome:
     outside: Floats
     disputed: Bools
     seconds: float = 0.0
+    extra: Mapping[str, Floats] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def minimum_norm(self) -> bool:
+        """Whether the attack looks for the nearest adversarial example instead of staying in the ε-ball."""
+        return bool(self.spec.get("minimum_norm", False))
 
     @property
     def norm(self) -> str:
@@ -130,6 +139,14 @@ class Evaluation:
         return replace(self, checks=tuple(checks))
 
 
+#: Fields of an outcome that are not one value a sample.
+_SHARED = ("spec", "seconds", "extra", "notes")
+
+
+def _extra(part: AttackOutcome, key: str) -> Floats:
+    return part.extra.get(key, np.full(len(part.correct), np.nan, dtype=np.float32))
+
+
 def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
     """Put together what several processes found on disjoint samples.
 
@@ -159,9 +176,13 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
 
     def outcome_of(name: str) -> AttackOutcome:
         parts = [part.attacks[name] for part in evaluations]
-        per_sample = [entry.name for entry in fields(AttackOutcome) if entry.name not in ("spec", "seconds")]
+        per_sample = [entry.name for entry in fields(AttackOutcome) if entry.name not in _SHARED]
         arrays = {key: together([getattr(part, key) for part in parts]) for key in per_sample}
-        return AttackOutcome(spec=parts[0].spec, seconds=sum(part.seconds for part in parts), **arrays)
+        # a part without samples names no extra numbers
+        extra = {key: together([_extra(part, key) for part in parts]) for part in parts for key in part.extra}
+        notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+        seconds = sum(part.seconds for part in parts)
+        return AttackOutcome(spec=parts[0].spec, seconds=seconds, extra=extra, notes=notes, **arrays)
 
     return replace(
         first,

@@ -22,6 +22,11 @@ def predict(model: nn.Module, inputs: Tensor) -> Tensor:
     return logits.float()
 
 
+def predict_all(model: nn.Module, inputs: Tensor, batch_size: int) -> Tensor:
+    """Logits [N, K] in float32 of many inputs, so many at a time."""
+    return torch.cat([predict(model, piece) for piece in torch.split(inputs, batch_size)])
+
+
 class Connected(nn.Module):
     """A model whose outputs do not depend on its inputs as far as autograd can see, with a gradient of zero instead.
 

@@ -66,6 +66,7 @@ def to_result(evaluation: Evaluation, *, confidence: float = 0.95) -> dict[str, 
         "clean": figure(evaluation.clean),
         "attacks": {
             name: {**figure(outcome.correct), "spec": outcome.spec, "seconds": round(outcome.seconds, 3)}
+            | ({"notes": list(outcome.notes)} if outcome.notes else {})
             for name, outcome in evaluation.attacks.items()
         },
         "worst_case": {**figure(evaluation.worst_case), "over": list(evaluation.attacks)},
@@ -96,14 +97,21 @@ def validate(result: dict[str, Any]) -> None:
 def per_sample(evaluation: Evaluation) -> dict[str, NDArray[Any]]:
     """The arrays of `samples.npz`: indices, labels, clean, each attack's verdict by its name, worst_case.
 
-    Verdicts are bool, true where the sample is still classified correctly.
+    An attack's distances and further numbers stand beside it as `NAME/distance`, `NAME/queries` ... Verdicts are bool,
+    true where the sample is still classified correctly.
     """
     verdicts = {name: outcome.correct for name, outcome in evaluation.attacks.items()}
+    numbers = {
+        f"{name}/{key}": values
+        for name, outcome in evaluation.attacks.items()
+        for key, values in {"distance": outcome.distance, **outcome.extra}.items()
+    }
     return {
         "indices": evaluation.indices,
         "labels": evaluation.labels,
         "clean": evaluation.clean,
         **verdicts,
+        **numbers,
         "worst_case": evaluation.worst_case,
     }
 

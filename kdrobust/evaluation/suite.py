@@ -13,16 +13,24 @@ from torch import Tensor, nn
 
 from kdrobust.errors import AttackError
 from kdrobust.evaluation.checks import CheckSettings, run_checks
-from kdrobust.evaluation.outcome import AttackOutcome, Evaluation
-from kdrobust.evaluation.predict import connected, eval_mode, predict, snapshot, to_unit, what_changed
+from kdrobust.evaluation.outcome import AttackOutcome, Evaluation, Floats
+from kdrobust.evaluation.predict import connected, eval_mode, predict, predict_all, snapshot, to_unit, what_changed
 from kdrobust.randomness import address
+
+#: How far beyond ε a float32 perturbation of length ε may come out.
+ROUNDING = 1e-6
 
 #: Called with (what is being done, samples done, samples to do).
 Progress = Callable[[str, int, int], None]
 
 
 class Attack(Protocol):
-    """What a suite asks of an attack."""
+    """What a suite asks of an attack.
+
+    An attack that decides itself how samples are put together has an attribute `whole = True`: it is given all of them
+    at once. One whose description says `minimum_norm` returns the nearest adversarial example it found: a sample counts
+    as broken where that lies within ε.
+    """
 
     def run(self, model: Any, inputs: Tensor, labels: Tensor, *, keys: Tensor | None, seed: int) -> Any:
         """Attack a batch; returns `adversarial`, `goal_start`, `goal_end` and `fooled`, see `kdrobust.attacks`."""
@@ -181,29 +189,41 @@ def _attack_all(
     started = time.perf_counter()
     spec = dict(attack.describe())
     norm = str(spec.get("threat", {}).get("norm", "linf"))
+    radius = float(spec["threat"]["eps"]) if spec.get("minimum_norm") else None
     correct, disputed = np.zeros(len(samples), dtype=np.bool_), np.zeros(len(samples), dtype=np.bool_)
     names = ("goal_start", "goal_end", "distance", "outside")
     floats = {key: np.full(len(samples), np.nan, dtype=np.float32) for key in names}
     standing = torch.nonzero(clean).flatten()
     if len(standing):
         model = connected(model, samples.batch(standing[:2])[0])
-    done = 0
-    for rows in _pieces(standing, batch_size):
+    done, extra, notes = 0, dict[str, Floats](), dict[str, None]()
+    size = max(1, len(standing)) if getattr(attack, "whole", False) else batch_size
+    for rows in _pieces(standing, size):
         inputs, labels, keys = samples.batch(rows)
         result = attack.run(model, inputs, labels, keys=keys, seed=seed)
         adversarial, fooled = result.adversarial, result.fooled.to(labels.device)
-        again = predict(model, adversarial).argmax(dim=1) != labels
+        again = predict_all(model, adversarial, batch_size).argmax(dim=1) != labels
         at = rows.numpy()
-        correct[at] = (~(fooled | again)).cpu().numpy()
+        away = _norm(adversarial.double() - inputs.double(), norm)
+        broken = fooled | again
+        if radius is not None:
+            broken &= away <= radius + ROUNDING
+        correct[at] = (~broken).cpu().numpy()
         disputed[at] = (fooled != again).cpu().numpy()
         beyond = torch.maximum(-adversarial, adversarial - 1.0).flatten(1).amax(dim=1).clamp(min=0.0)
-        figures = (result.goal_start, result.goal_end, _norm(adversarial.double() - inputs.double(), norm), beyond)
+        figures = (result.goal_start, result.goal_end, away, beyond)
         for key, values in zip(names, figures, strict=True):
             floats[key][at] = values.detach().float().cpu().numpy()
+        for key, values in result.extra.items():
+            column = extra.setdefault(key, np.full(len(samples), np.nan, dtype=np.float32))
+            column[at] = values.detach().float().cpu().numpy()
+        notes |= dict.fromkeys(result.notes)
         done += len(rows)
         tell(name, done, len(standing))
     seconds = time.perf_counter() - started
-    return AttackOutcome(spec=spec, correct=correct, disputed=disputed, seconds=seconds, **floats)
+    return AttackOutcome(
+        spec=spec, correct=correct, disputed=disputed, seconds=seconds, extra=extra, notes=tuple(notes), **floats
+    )
 
 
 def _pieces(rows: Tensor, size: int) -> list[Tensor]:

@@ -38,7 +38,8 @@ def test_files_carry_the_same_figures_twice(evaluation, tmp_path):
     validate(read)
     assert read == json.loads(json.dumps(result))
     with np.load(tmp_path / "samples.npz", allow_pickle=False) as samples:
-        assert set(samples.files) == {"indices", "labels", "clean", "fgsm", "pgd", "worst_case"}
+        columns = {"indices", "labels", "clean", "fgsm", "pgd", "worst_case", "fgsm/distance", "pgd/distance"}
+        assert set(samples.files) == columns
         for name in ("fgsm", "pgd"):
             assert samples[name].dtype == bool
             assert int(samples[name].sum()) == read["attacks"][name]["correct"]

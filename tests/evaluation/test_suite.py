@@ -10,7 +10,7 @@ from torch import nn
 
 from kdrobust.attacks import AttackResult, GradientAttack, Threat
 from kdrobust.errors import AttackError
-from kdrobust.evaluation import evaluate, merge, run_checks
+from kdrobust.evaluation import evaluate, merge, per_sample, run_checks, to_result
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +202,61 @@ def test_l2_distances_are_euclidean(trained, suite):
 def test_nonsense_is_refused(trained, suite, changes, message):
     with pytest.raises(ValueError, match=message):
         ran(trained, suite, **changes)
+
+
+class Nearest:
+    """A made-up minimum-norm attack: moves sample i by i/100 and says that everything is fooled."""
+
+    whole = True
+
+    def __init__(self, threat):
+        self.threat, self.calls = threat, 0
+
+    def run(self, model, inputs, labels, *, keys, seed):
+        self.calls += 1
+        moved = inputs + 0.01 * keys.view(-1, *[1] * (inputs.dim() - 1))
+        zeros = torch.zeros(len(labels))
+        fooled = torch.ones(len(labels), dtype=torch.bool)
+        return AttackResult(
+            adversarial=moved.clamp(max=1.0), goal_start=zeros, goal_end=zeros, fooled=fooled,
+            extra={"queries": 7.0 + keys.float()}, notes=("told once",),
+        )  # fmt: skip
+
+    def describe(self):
+        return {"attack": "Nearest", "minimum_norm": True, "threat": self.threat.describe()}
+
+
+def test_a_minimum_norm_attack_breaks_only_what_lies_within_eps():
+    threat = Threat(norm="linf", eps=0.05)
+    attack = Nearest(threat)
+    inputs, indices = torch.zeros(12, 1, 2, 2), torch.arange(12)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    labels = model(inputs).argmax(dim=1)
+    found = evaluate(
+        model, inputs=inputs, labels=labels, indices=indices, threat=threat, attacks={"nearest": attack},
+        batch_size=4, seed=0, checks=False,
+    )  # fmt: skip
+    outcome = found.attacks["nearest"]
+    assert attack.calls == 1  # `whole`: all samples at once
+    assert outcome.correct.tolist() == [index > 5 for index in range(12)]
+    assert outcome.extra["queries"].tolist() == [7.0 + index for index in range(12)]
+    assert outcome.notes == ("told once",)
+    assert per_sample(found)["nearest/queries"][3] == 10.0
+    assert to_result(found)["attacks"]["nearest"]["notes"] == ["told once"]
+
+
+def test_merging_keeps_extra_numbers_and_notes():
+    threat = Threat(norm="linf", eps=0.05)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3))
+    inputs, indices = torch.zeros(6, 1, 2, 2), torch.arange(6)
+    labels = model(inputs).argmax(dim=1)
+    parts = [
+        evaluate(
+            model, inputs=inputs[rows], labels=labels[rows], indices=indices[rows], threat=threat,
+            attacks={"nearest": Nearest(threat)}, batch_size=4, seed=0, checks=False,
+        )
+        for rows in (slice(0, 4), slice(4, 6), slice(6, 6))
+    ]  # fmt: skip
+    whole = merge(parts).attacks["nearest"]
+    assert whole.extra["queries"].tolist() == [7.0 + index for index in range(6)]
+    assert whole.notes == ("told once",)

@@ -83,7 +83,8 @@ def test_every_field_of_the_schema_is_required_and_the_schema_is_one():
 
 
 def test_verdicts_and_results_hide_no_attack_name(evaluation):
-    assert list(per_sample(evaluation)) == ["indices", "labels", "clean", "fgsm", "pgd", "worst_case"]
+    numbers = ["fgsm/distance", "pgd/distance"]
+    assert list(per_sample(evaluation)) == ["indices", "labels", "clean", "fgsm", "pgd", *numbers, "worst_case"]
 
 
 @pytest.mark.parametrize(("name", "attacks"), [("quick", 2), ("standard", 4)])

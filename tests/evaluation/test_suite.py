@@ -187,7 +187,8 @@ def test_progress_is_told_to_the_end(trained, suite):
 def test_l2_distances_are_euclidean(trained, suite):
     evaluation = ran(trained, suite, **suite(0.5, norm="l2"))
     distance = evaluation.attacks["pgd"].distance[evaluation.clean]
-    assert distance.max() == pytest.approx(0.5, abs=1e-5)
+    # at the last projection the box may cut a little off every sample
+    assert 0.499 < distance.max() <= 0.5 + 1e-5
 
 
 @pytest.mark.parametrize(

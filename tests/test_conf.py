@@ -23,15 +23,23 @@ MOUNTS = {
     "model": ("distill", "model@student={}"),
     "weighting": ("distill", "weighting@method.weighting={}"),
     "evaluation": ("evaluate", "evaluation={}"),
+    "wrap": ("distill", "+wrap={}"),
+    "average": ("distill", "+average={}"),
+    "features": ("distill", "+features={}"),
+    "teachers": ("distill", "+teachers={}"),
+}
+#: what a group's options need beside them
+BESIDE = {
+    "weighting": ["method=dtkd"],
+    "features": ["method=kd", "features.student=network.1", "features.teacher=network.2"],
+    "teachers": ["method=iad_2"],
 }
 
 
 def composed(group, option):
     stage, spelling = MOUNTS.get(group, ("distill", f"{group}={{}}"))
     overrides = [spelling.format(option), *GIVEN.get(option, []), *NEEDS.get(stage, [])]
-    if group == "weighting":
-        overrides.insert(0, "method=dtkd")
-    return compose(stage, overrides)
+    return compose(stage, [*BESIDE.get(group, []), *overrides])
 
 
 def test_nothing_is_missed():
@@ -72,6 +80,16 @@ def test_what_an_option_describes_is_built(group, option, tmp_path):
         assert instantiate(cfg.student.network).keywords
     elif group == "weighting":
         assert Objective.from_method(numbers(cfg.method)).weighting is not None
+    elif group in ("wrap", "features"):
+        objective = Objective.from_method(numbers(cfg.method))
+        added = {"igdm": "gradient", "input_gradient": "input_gradient"}.get(option, "features")
+        assert added in objective.terms or option in ("awp", "fair")
+        assert all(instantiate(cfg.callbacks).values())
+        assert (objective.method.sample_weight is not None) == (option == "fair")
+    elif group == "average":
+        assert instantiate(cfg.callbacks.average).mode == option
+    elif group == "teachers":
+        assert "natural" in cfg.teachers
     elif group == "evaluation":
         attacks = instantiate(cfg.evaluation.attacks)
         assert all(attack.describe()["threat"]["eps"] == 0.1 for attack in attacks.values())

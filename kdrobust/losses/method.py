@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -235,14 +236,16 @@ def read_method(method: Mapping[str, Any], trusted: Sequence[str] = ()) -> Metho
     return read
 
 
+def _takes(loss: Bound, key: str) -> bool:
+    if isinstance(loss.function, nn.Module) and key in inspect.signature(type(loss.function)).parameters:
+        return True
+    return key in loss.options or (key == "logits_transform" and loss.transform is not None)
+
+
 def _idle(shared: Mapping[str, Any], read: Method) -> list[str]:
     problems = []
     for key in shared:
-        used = any(
-            key in term.loss.options or (key == "logits_transform" and term.loss.transform is not None)
-            for term in read.terms.values()
-        )
-        if not used and not any(hasattr(term.loss.function, key) for term in read.terms.values()):
+        if not any(_takes(term.loss, key) for term in read.terms.values()):
             problems.append(f"method.{key}: none of this method's losses takes it")
     constant = [term.weight for term in read.terms.values() if isinstance(term.weight, float)]
     if len(constant) == len(read.terms) and not any(constant):

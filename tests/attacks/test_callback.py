@@ -4,8 +4,10 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from kdrobust.attacks import AttackCallback, NoAttack
+from kdrobust.data import Batch
 
 
 def test_scale():
@@ -28,7 +30,9 @@ def test_crafts_only_if_looked_at_and_validates_once(needed):
         calls.append(options)
         return "x'"
 
-    module = SimpleNamespace(objective=SimpleNamespace(needs_attack=needed), exact_epoch=1.0, craft=craft)
+    module = SimpleNamespace(
+        objective=SimpleNamespace(needs_attack=needed, needs_survival=False), exact_epoch=1.0, craft=craft
+    )
     trainer = SimpleNamespace(
         max_epochs=10, current_epoch=1, precision_plugin=SimpleNamespace(forward_context=nullcontext)
     )
@@ -37,3 +41,15 @@ def test_crafts_only_if_looked_at_and_validates_once(needed):
         callback.on_train_batch_start(trainer, module, batch, index)
     assert batch.adversarial == ("x'" if needed else None)
     assert [(call["scale"], call["validate"]) for call in calls] == ([(0.5, True), (0.5, False)] if needed else [])
+
+
+def test_counts_survived_steps_only_if_a_weight_asks():
+    module = SimpleNamespace(
+        objective=SimpleNamespace(needs_attack=True, needs_survival=True), exact_epoch=1.0, craft=lambda *_, **__: "x'"
+    )
+    trainer = SimpleNamespace(
+        max_epochs=10, current_epoch=1, precision_plugin=SimpleNamespace(forward_context=nullcontext)
+    )
+    batch = Batch(inputs=torch.zeros(3, 2), labels=torch.zeros(3).long(), indices=torch.arange(3))
+    AttackCallback(attack=NoAttack()).on_train_batch_start(trainer, module, batch, 0)
+    assert batch.survived.tolist() == [0.0, 0.0, 0.0]

@@ -243,10 +243,11 @@ def _takes(loss: Bound, key: str) -> bool:
 
 
 def _idle(shared: Mapping[str, Any], read: Method) -> list[str]:
-    problems = []
-    for key in shared:
-        if not any(_takes(term.loss, key) for term in read.terms.values()):
-            problems.append(f"method.{key}: none of this method's losses takes it")
+    problems = [
+        f"method.{key}: none of this method's losses takes it"
+        for key in shared
+        if not any(_takes(term.loss, key) for term in read.terms.values())
+    ]
     constant = [term.weight for term in read.terms.values() if isinstance(term.weight, float)]
     if len(constant) == len(read.terms) and not any(constant):
         problems.append("method.terms: every term's weight is 0, so there is nothing to learn from")

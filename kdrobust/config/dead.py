@@ -77,6 +77,9 @@ def dead_additions(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
         key = override.lstrip("+").partition("=")[0].strip()
         if not override.startswith("+") or "." in key or key in choices or key in known or key in alive:
             continue
+        if key not in cfg:
+            # a list of options, `+wrap=[igdm,awp]`: Hydra notes no choice of them
+            continue
         others = [str(name) for name in cfg if name not in ("hydra", key)]
         problems.append(f"{override}: nothing reads {key}{did_you_mean(key, others)}")
     return problems

@@ -136,6 +136,15 @@ def _options(loader: Any, group: str) -> list[str]:
     return [name for name in found if not name.startswith("_")]
 
 
+def _is_addition(loader: Any, group: str, value: str) -> bool:
+    """Whether an option says itself where it goes, so that it fits any config: a wrap, an average ..."""
+    for name in value.strip("[]").split(","):
+        found = loader.repository.load_config(f"{group}/{name.strip()}")
+        if found is None or not found.header.get("package"):
+            return False
+    return True
+
+
 def _choices(base: DictConfig | None) -> list[str]:
     return [] if base is None else [str(key) for key in base.hydra.runtime.choices if not str(key).startswith("hydra")]
 
@@ -221,6 +230,8 @@ def _cannot_override(culprit: str, key: str, value: str, base: Base, loader: Any
         places = [choice for choice in _choices(base()) if choice.split("@")[0] == group]
         if places:
             return f"{culprit}: say which: {' or '.join(f'{place}={value}' for place in places)}"
+        if _is_addition(loader, group, value):
+            return f"{culprit}: add it with +{culprit}"
         return f"{culprit}: this stage has no choice of {group}; it has {available(_choices(base()))}"
     above = key.rpartition(".")[0]
     siblings = [known for known in _keys(base()) if known.rpartition(".")[0] == above]

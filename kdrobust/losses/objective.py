@@ -139,6 +139,16 @@ class Objective(nn.Module):
                 found.setdefault((reference.model, reference.view), set()).add(reference.path)
         return {where: tuple(sorted(paths)) for where, paths in found.items()}
 
+    @property
+    def tap_keys(self) -> dict[tuple[str, str], str]:
+        """Where the config names a tapped module, by (model, module path)."""
+        return {
+            (reference.model, reference.path): f"{bound.key}.{parameter}"
+            for bound in self.method.bound().values()
+            for parameter, reference in bound.tensors.items()
+            if reference.kind == FEATURES
+        }
+
     def attack_target(self, views: ViewSource) -> Tensor:
         """The logits that an attack on a teacher's goal climbs away from: T(x), tempered where a term tempers it."""
         logits = views.logits(self.attack_model, "clean")

@@ -87,7 +87,7 @@ def find_module(model: nn.Module, path: str) -> nn.Module:
     for candidate in (path, f"network.{path}"):
         if candidate and candidate in modules:
             return modules[candidate]
-    names = [name.removeprefix("network.") for name in modules if name]
+    names = [name.removeprefix("network.") for name in modules if name not in ("", "network", "normalize")]
     near = difflib.get_close_matches(path.removeprefix("network."), names, n=3, cutoff=0.0)
     raise UsageError(f"{path}: the model has no such module; near: {', '.join(near)}")
 

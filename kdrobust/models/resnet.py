@@ -55,6 +55,9 @@ class PreActivationBlock(nn.Module):
 class _Residual(nn.Module):
     """Stem, stages that halve the map, global average pooling, linear head."""
 
+    #: What the stages are called in the field, where features are tapped: `layer1` ..., `block1` ... of Wide ResNets.
+    stage = "layer"
+
     def __init__(
         self,
         *,
@@ -77,7 +80,7 @@ class _Residual(nn.Module):
             stages.append(nn.Sequential(*(block(inside if i == 0 else wide, wide, s) for i, s in enumerate(strides))))
             inside = wide
         for number, stage in enumerate(stages, start=1):
-            self.add_module(f"layer{number}", stage)
+            self.add_module(f"{self.stage}{number}", stage)
         self.layers = len(stages)
         self.final = nn.Identity() if active else nn.Sequential(nn.BatchNorm2d(inside), nn.ReLU())
         self.head = nn.Linear(inside, spec.classes)
@@ -89,7 +92,7 @@ class _Residual(nn.Module):
         """Logits, [B, K], of images [B, C, H, W]."""
         values = self.stem(inputs)
         for number in range(1, self.layers + 1):
-            values = self.get_submodule(f"layer{number}")(values)
+            values = self.get_submodule(f"{self.stage}{number}")(values)
         logits: Tensor = self.head(self.final(values).mean(dim=(2, 3)))
         return logits
 
@@ -142,6 +145,8 @@ class WideResNet(_Residual):
 
     Source: Zagoruyko & Komodakis, BMVC 2016, arXiv:1605.07146.
     """
+
+    stage = "block"
 
     def __init__(self, *, spec: InputSpec, depth: int = 34, widen: int = 10) -> None:
         if depth < 10 or (depth - 4) % 6:

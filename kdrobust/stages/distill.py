@@ -16,7 +16,7 @@ from kdrobust.stages.setup import (
     prepare_objective,
     set_threads,
 )
-from kdrobust.stages.teachers import load_teachers, new_partners, teacher_problems
+from kdrobust.stages.teachers import load_teachers, new_partners, tapped_teachers, teacher_problems
 from kdrobust.stages.training import finish, fit, module_arguments, score
 
 
@@ -30,9 +30,11 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     with open_run(cfg, folder) as digest:
         data = prepare_data(cfg)
         model = new_classifier(cfg.student, data.spec, int(cfg.seed))
-        teachers, origin = load_teachers(cfg, objective, data)
         partners = new_partners(cfg, objective, data)
-        prepare_objective(objective, {"student": model, **teachers, **partners}, data.spec, int(cfg.seed))
+        # before a teacher is trained: a module path that is not there shall not cost one
+        tapped = tapped_teachers(cfg, objective, data)
+        prepare_objective(objective, {"student": model, **tapped, **partners}, data.spec, int(cfg.seed))
+        teachers, origin = load_teachers(cfg, objective, data)
         set_threads(cfg, model, data.spec, data.batch_size)
         module = DistillationModule(
             model=model,

@@ -88,15 +88,14 @@ def prepare_objective(objective: Objective, models: Mapping[str, nn.Module], spe
         wanted.setdefault(model, set()).update(paths)
     shapes = {}
     for model, tapped in wanted.items():
-        if model not in models:
-            raise UsageError(
-                f"method.terms: features of {model} are asked for, but there is no live model of that name"
-            )
         for path in sorted(tapped):
+            key = objective.tap_keys[model, path]
+            if model not in models:
+                raise UsageError(f"{key}={path}: features need a live {model}, stored outputs hold none")
             try:
                 shapes[model, path] = tap_shapes(models[model], [path], spec)[path]
             except UsageError as error:
-                raise UsageError(f"method.terms: features of the {model}: {error}") from None
+                raise UsageError(f"{key}: ({model}) {error}") from None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(address(seed, "objective"))
         try:

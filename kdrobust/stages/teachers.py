@@ -164,6 +164,24 @@ def _load(
     return model, {"checkpoint": str(path), "sha256": file_hash(path)}
 
 
+def tapped_teachers(cfg: DictConfig, objective: Objective, data: DataModule) -> dict[str, nn.Module]:
+    """The teachers whose features the method reads, untrained where they have yet to be: for their shapes.
+
+    Raises:
+        UsageError: a checkpoint is named that does not exist.
+    """
+    models: dict[str, nn.Module] = {}
+    for name in sorted({model for model, _ in objective.taps} & objective.teachers):
+        node = teacher_node(cfg, name)
+        if node.outputs is not None:
+            continue
+        if str(node.checkpoint) in ("auto", "None"):
+            models[name] = new_classifier(node, data.spec, int(cfg.seed))
+        else:
+            models[name] = restore_classifier(find_checkpoint(cfg, name))
+    return models
+
+
 def load_teachers(
     cfg: DictConfig, objective: Objective, data: DataModule
 ) -> tuple[dict[str, nn.Module], Mapping[str, Any] | None]:

@@ -10,6 +10,7 @@ from typing import Any
 from kdrobust import listing
 from kdrobust.config.paths import search_folders
 from kdrobust.errors import UsageError
+from kdrobust.headers import header_lines
 
 _FLAGS = """Flags (Hydra's)
   -m, --multirun            sweep: every combination of comma-separated values is a job
@@ -122,7 +123,7 @@ def stage_help(name: str) -> str:
     primary = _Primary()
     _read(name, primary, set())
     path = _find(name)
-    about = listing.header(path) if path is not None else []
+    about = header_lines(path) if path is not None else []
     parts = [f"kdrobust {name} [key=value ...]", "", *(f"  {line}" for line in about)]
     if primary.choices:
         parts += ["", "Choices (GROUP=OPTION)"]

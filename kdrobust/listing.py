@@ -10,8 +10,21 @@ from pathlib import Path
 from kdrobust.config.paths import search_folders
 from kdrobust.config.suggest import available, did_you_mean
 from kdrobust.errors import UsageError
+from kdrobust.headers import header_lines, read_header
 
-_LOSS_FILES = ("prediction.py", "knowledge.py", "features.py")
+_LOSS_FILES = (
+    "prediction.py",
+    "knowledge.py",
+    "decoupled.py",
+    "correlation.py",
+    "tempered.py",
+    "distances.py",
+    "classwise.py",
+    "features.py",
+    "relations.py",
+)
+#: What stands in these files beside losses.
+_NO_LOSSES = ("match_size", "class_weights", "class_temperatures", "FairClassWeights")
 _HIDDEN = ("hydra", "local")
 
 
@@ -32,27 +45,11 @@ class Option:
     path: Path
 
 
-def header(path: Path) -> list[str]:
-    """The comment lines a YAML file begins with, without `#` and without Hydra's `@package` line."""
-    lines = []
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read ({error})") from None
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        content = line[1:].removeprefix(" ").rstrip()
-        if not content.startswith("@package"):
-            lines.append(content)
-    return lines
-
-
 def _scan(folder: Path, provider: str) -> list[Option]:
     options = []
     for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
         if not path.stem.startswith("_") and path.is_file():
-            first = header(path)
+            first = header_lines(path)
             options.append(Option(name=path.stem, summary=first[0] if first else "", provider=provider, path=path))
     return options
 
@@ -98,7 +95,7 @@ def groups(extra: Path | None = None) -> list[str]:
 
 
 def losses() -> list[Option]:
-    """The public functions of kdrobust's loss files, read without importing them."""
+    """The losses of kdrobust's files, functions and classes with state, read without importing them."""
     found = []
     folder = Path(__file__).parent / "losses"
     for name in _LOSS_FILES:
@@ -106,10 +103,12 @@ def losses() -> list[Option]:
         if not path.is_file():
             continue
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+                continue
+            if not node.name.startswith("_") and node.name not in _NO_LOSSES:
                 lines = (ast.get_docstring(node) or "").splitlines()
                 # formulas are for the docs; a terminal shows the words before them
-                summary = lines[0].partition("$")[0].rstrip(" :") if lines else ""
+                summary = lines[0].partition("$")[0].rstrip(" :,") if lines else ""
                 found.append(Option(name=node.name, summary=summary, provider="kdrobust", path=path))
     return found
 
@@ -147,6 +146,32 @@ def table(found: Sequence[Option]) -> str:
     return "\n".join(lines)
 
 
+def method_table(found: Sequence[Option]) -> str:
+    """Methods with paper, year, what they need and what a training step costs, one line each."""
+    rows = [("METHOD", "PAPER", "YEAR", "NEEDS", "PASSES", "WHAT IT IS")]
+    for option in found:
+        header = read_header(option.path)
+        passes = header.student_passes
+        mine = "" if option.provider == "kdrobust" else f" ({'yours' if option.provider == 'you' else option.provider})"
+        paper = header.paper.removesuffix(str(header.year or "")).strip().rstrip(",")
+        needs = header["Needs"].split(";")[0].replace("nothing", "-") or "?"
+        rows.append(
+            (
+                option.name,
+                paper or "-",
+                str(header.year or "-"),
+                needs,
+                str(passes if passes is not None else "?"),
+                f"{header.summary}{mine}",
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]]) for row in rows
+    ]
+    return "\n".join(f"  {line}" for line in lines)
+
+
 def render(arguments: Sequence[str]) -> str:
     """What `kdrobust list ARGUMENTS` prints.
 
@@ -166,5 +191,11 @@ def render(arguments: Sequence[str]) -> str:
     if arguments[0] in ("stage", "stages"):
         return f"{table(stages())}\nuse one: kdrobust STAGE"
     group = find_group(arguments[0])
+    if group == "method":
+        note = (
+            "NEEDS: clean = the teacher's answers to clean inputs, stored ones suffice; live = it is also asked about "
+            "attacked inputs\nPASSES: of the student in a training step (forward and backward), attack included"
+        )
+        return f"{method_table(options(group))}\n{note}\nuse one: method=NAME; your own: ./conf/method/NAME.yaml"
     places = f"{group}@student=NAME, {group}@teacher=NAME" if group == "model" else f"{group}=NAME"
     return f"{table(options(group))}\nuse one: {places}; your own: ./conf/{group}/NAME.yaml"

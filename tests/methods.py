@@ -35,11 +35,11 @@ def config(name, overrides=()):
     return compose("distill", [f"method={name}", "epochs=4", *overrides])
 
 
-def attack_of(cfg):
-    """The method's own inner maximisation, three steps of it."""
+def attack_of(cfg, steps=3):
+    """The method's own inner maximisation, a few steps of it."""
     node = numbers(cfg.method)["attack"]
     given = {key: node[key] for key in ("goal", "start", "momentum", "model_mode")}
-    return GradientAttack(threat=Threat(norm="linf", eps=0.05), steps=3, step_size=0.02, **given)
+    return GradientAttack(threat=Threat(norm="linf", eps=0.05), steps=steps, step_size=0.02, **given)
 
 
 def learner(name, *, overrides=(), student=None, teacher_seed=100, lr=0.05):

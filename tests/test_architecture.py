@@ -15,7 +15,7 @@ PACKAGE = ROOT / "kdrobust"
 #: Rooms by height: a room imports from its own height only itself, and from lower ones.
 HEIGHTS = (
     ("errors", "spec", "randomness", "version"),
-    ("config", "tracking"),
+    ("config", "tracking", "headers"),
     ("models", "data", "distributed"),
     ("losses", "attacks", "views"),
     ("modules", "evaluation", "sweeps", "report", "conformance"),

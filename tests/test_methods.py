@@ -5,10 +5,12 @@ import copy
 import pytest
 import torch
 
-from kdrobust.config import compose, numbers
+from kdrobust.config import compose, conf_dir, numbers
 from kdrobust.data import Batch
+from kdrobust.headers import read_header
 from kdrobust.losses import Objective
-from tests.methods import METHODS, attacked, batch, learner, loss_of, network
+from kdrobust.stages.teachers import asked_teachers, needs_live_teacher
+from tests.methods import METHODS, attack_of, attacked, batch, config, learner, loss_of, network
 
 #: losses whose least value is not where student and teacher agree
 NOT_AT_REST = {"ttm", "wttm", "wsld", "hard_target"}
@@ -164,3 +166,45 @@ def test_every_knowledge_loss_takes_the_place_of_soft_target():
                 Objective(method)
             method.pop("temperature")
         assert Objective(method).terms["knowledge"].loss.name == loss
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_header_s_cost_is_what_a_step_does(name):
+    """Counted: forward passes of the student that keep a graph, and all of the teachers' and partners'."""
+    header = read_header(conf_dir() / "method" / f"{name}.yaml")
+    module, _ = learner(name)
+    # the attack as it is by default, with all its steps
+    steps = int(numbers(config(name).method)["attack"]["steps"])
+    attack = attack_of(config(name), steps=steps)
+    counted = {"student": 0, "others": 0}
+
+    def count(who):
+        def hook(*_):
+            counted[who] += who == "others" or torch.is_grad_enabled()
+
+        return hook
+
+    module.model.register_forward_hook(count("student"))
+    for other in (*module.teachers.values(), *module.partners.values()):
+        other.register_forward_hook(count("others"))
+    loss_of(module, attacked(module, attack, batch()))
+    assert counted["student"] == header.student_passes
+    assert counted["others"] == header.teacher_passes
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_header_says_what_the_method_needs(name):
+    header = read_header(conf_dir() / "method" / f"{name}.yaml")
+    cfg = config(name)
+    objective = Objective(numbers(cfg.method))
+    asked = asked_teachers(cfg, objective)
+    for teacher in asked:
+        kind = "live" if needs_live_teacher(cfg, objective, teacher) else "clean"
+        said = teacher if teacher == "teacher" else f"teachers.{teacher}"
+        assert f"{said} ({kind})" in header["Needs"]
+    for partner in objective.partners:
+        assert f"{partner} (trained along)" in header["Needs"]
+    assert asked or objective.partners or header["Needs"] == "nothing"
+    assert header["Formula"]
+    assert header["Source"]
+    assert f"method={name}" in header["Command"] or "experiment=" in header["Command"]

@@ -1,4 +1,4 @@
-"""The comment lines a YAML of conf/ begins with: what it is, whose it is, what it needs and costs. No torch, no Hydra."""
+"""The comment lines a YAML of conf/ begins with: what it is, whose, what it needs and costs. Imports no torch."""
 
 from __future__ import annotations
 

@@ -114,6 +114,10 @@ def _read(name: str, into: _Primary, seen: set[str]) -> None:
         into.keys[key] = (value, comment or into.keys.get(key, ("", ""))[1])
 
 
+#: Groups whose options say themselves where they go, over any method.
+ADDITIONS = ("wrap", "features", "average")
+
+
 def stage_help(name: str) -> str:
     """The text of `kdrobust STAGE --help`.
 
@@ -132,6 +136,11 @@ def stage_help(name: str) -> str:
             names = ", ".join(option.name for option in listing.options(place.split("@")[0]))
             shown = "none" if default is None else default
             parts.append(f"  {f'{place}={shown}':<{width + 14}}  {names}".rstrip())
+    if "method" in primary.choices:
+        parts += ["", "Additions (+GROUP=OPTION, or several: +GROUP=[ONE,TWO])"]
+        for group in ADDITIONS:
+            names = ", ".join(option.name for option in listing.options(group))
+            parts.append(f"  {f'+{group}=':<{width + 14}}  {names}")
     if primary.keys:
         parts += ["", "Keys (KEY=VALUE) and their defaults"]
         shown = {f"{key}={value}": comment for key, (value, comment) in primary.keys.items()}

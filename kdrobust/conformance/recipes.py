@@ -37,11 +37,27 @@ class Recipe:
         compute: a case to our numbers, by the names of its expected ones.
         value_tolerance: relative error allowed on the loss beyond the common tolerance.
         gradient_tolerance: the same for everything else.
+        proves: options of group `method` that a case speaks for; by default the one it is computed from.
+        function: the loss that a case speaks for; by default the one it is computed from.
     """
 
     compute: Compute
     value_tolerance: float = 0.0
     gradient_tolerance: float = 0.0
+    proves: Sequence[str] = ()
+    function: str = ""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The methods a case of this recipe speaks for."""
+        if self.proves:
+            return tuple(self.proves)
+        return (self.compute.option,) if isinstance(self.compute, MethodRecipe) else ()
+
+    @property
+    def loss(self) -> str:
+        """The loss function a case of this recipe speaks for, or ""."""
+        return self.function or (self.compute.loss if isinstance(self.compute, LossRecipe) else "")
 
 
 def reduction(text: str) -> str:
@@ -230,17 +246,19 @@ _METHODS: dict[str, Recipe] = {
                 fixed=(_MEAN,),
                 names={"peer": "teacher"},
             )
-        )
+        ),
+        proves=("peeraid",),
     ),
-    "mtard": Recipe(compute=special.mtard, value_tolerance=1e-3),
-    "fair_ard_weights": Recipe(compute=special.class_weight_rule),
-    "absld_temperatures": Recipe(compute=special.class_temperature_rule),
+    "mtard": Recipe(compute=special.mtard, value_tolerance=1e-3, proves=("mtard",)),
+    # the rule; the loss it weighs is the host's, which has cases of its own
+    "fair_ard_weights": Recipe(compute=special.class_weight_rule, proves=("fair_ard", "fair_rslad")),
+    "absld_temperatures": Recipe(compute=special.class_temperature_rule, proves=("absld",)),
     "kd": Recipe(compute=MethodRecipe(option="kd", keys={**_ALPHA, **_TEMPERATURE})),
     "kd_variant": Recipe(compute=_other_kd),
-    "dynamic_temperature": Recipe(compute=_dynamic),
-    "hard_target": Recipe(compute=_hard_target),
-    "curriculum_temperature": Recipe(compute=special.curriculum),
-    "hint": Recipe(compute=special.hint),
+    "dynamic_temperature": Recipe(compute=_dynamic, proves=("dynamic_temperature",), function="dynamic_temperature"),
+    "hard_target": Recipe(compute=_hard_target, function="hard_target"),
+    "curriculum_temperature": Recipe(compute=special.curriculum, function="CurriculumTemperature"),
+    "hint": Recipe(compute=special.hint, function="hint"),
 }
 _LOSSES: dict[str, LossRecipe] = {
     "soft_target": LossRecipe(loss="soft_target", keys=_LAST_TEMPERATURE),

@@ -1,4 +1,4 @@
-"""Robust overfitting: training goes on robustly, validation no longer does. Named when it happens."""
+"""Two ways in which robustness is lost while training looks well: robust and catastrophic overfitting, named."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 _log = logging.getLogger(__name__)
+#: Share of the best validation robust accuracy below which its fall is a collapse.
+COLLAPSED = 0.25
 
 
 class OverfittingWarning(pl.Callback):
@@ -18,13 +20,17 @@ class OverfittingWarning(pl.Callback):
     minus the validation one. The warning comes when validation robust accuracy has stayed more than two standard
     errors below its best for `patience` epochs while the training one is no lower than it was at that best.
 
+    Catastrophic overfitting is told at once: validation robust accuracy falls below a quarter of its best while the
+    training one, under an attack of few steps that the model has learnt to fool, does not fall.
+
     Args:
         patience: epochs.
 
     Attributes:
         messages: what was said; results carry it on.
 
-    Source: Rice, Wong & Kolter, ICML 2020, arXiv:2002.11569.
+    Sources: Rice, Wong & Kolter, ICML 2020, arXiv:2002.11569 (robust overfitting); Wong, Rice & Kolter, ICLR 2020,
+    arXiv:2001.03994, section 5.4 (catastrophic overfitting).
     """
 
     def __init__(self, *, patience: int = 3) -> None:
@@ -34,6 +40,7 @@ class OverfittingWarning(pl.Callback):
         self.messages: list[str] = []
         self._best = (-1.0, 0.0, 0)
         self._below = 0
+        self._broken = False
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Compare the epoch's two figures."""
@@ -48,23 +55,35 @@ class OverfittingWarning(pl.Callback):
             return
         samples = max(1, len(trainer.datamodule.split("validation").labels))  # type: ignore[attr-defined]
         margin = 2.0 * math.sqrt(max(best * (1.0 - best), 1e-12) / samples)
-        self._below = self._below + 1 if validation < best - margin and training >= then else 0
-        if self._below == self.patience:
-            message = (
+        fallen = validation < best - margin
+        if not self._broken and fallen and validation < COLLAPSED * best and training >= then - margin:
+            self._broken = True
+            self._tell(
+                f"catastrophic overfitting: validation robust accuracy fell from {best:.1%} (epoch {epoch + 1}) to "
+                f"{validation:.1%} in epoch {trainer.current_epoch + 1} while the training attack still reports "
+                f"{training:.1%}: the model fools that attack; best.ckpt is of the best epoch; take more and smaller "
+                "steps (attack=pgd) or a smaller attack.step_size"
+            )
+        self._below = self._below + 1 if fallen and training >= then else 0
+        if self._below == self.patience and not self._broken:
+            self._tell(
                 f"robust overfitting: validation robust accuracy fell from {best:.1%} (epoch {epoch + 1}) to "
                 f"{validation:.1%} while the training one rose from {then:.1%} to {training:.1%}; best.ckpt is of the "
                 "best epoch; try callbacks=early_stopping, +average=swa or +wrap=awp"
             )
-            self.messages.append(message)
-            _log.warning(message)
+
+    def _tell(self, message: str) -> None:
+        self.messages.append(message)
+        _log.warning(message)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on comparing."""
-        return {"best": list(self._best), "below": self._below, "messages": list(self.messages)}
+        return {"best": list(self._best), "below": self._below, "broken": self._broken, "messages": list(self.messages)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore `state_dict`."""
         best, then, epoch = state_dict["best"]
         self._best = (float(best), float(then), int(epoch))
         self._below = int(state_dict["below"])
+        self._broken = bool(state_dict["broken"])
         self.messages = list(state_dict["messages"])

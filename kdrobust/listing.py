@@ -113,13 +113,17 @@ def losses() -> list[Option]:
     return found
 
 
-def find_group(word: str) -> str:
+def find_group(word: str, extra: Path | None = None) -> str:
     """`methods` or `method` to `method`.
+
+    Args:
+        word: what was asked for.
+        extra: a further config folder.
 
     Raises:
         UsageError: no such group.
     """
-    known = groups()
+    known = groups(extra)
     forms = [word, word.removesuffix("s"), word.removesuffix("es"), word.removesuffix("ies") + "y", f"{word}s"]
     if word in ("dataset", "datasets"):
         forms.append("data")
@@ -178,24 +182,27 @@ def render(arguments: Sequence[str]) -> str:
     Raises:
         UsageError: no such group, or more than one.
     """
+    extra = config_dir_argument(arguments)
+    arguments = [text for text in arguments if not text.startswith(("--config-dir", "-cd"))]
+    arguments = [text for text in arguments if extra is None or Path(text).absolute() != extra]
     if len(arguments) > 1:
         raise UsageError(f"list {' '.join(arguments)}: one group at a time")
     if not arguments:
-        counts = {_plural(name): len(options(name)) for name in groups()}
-        counts |= {"losses": len(losses()), "stages": len(stages())}
+        counts = {_plural(name): len(options(name, extra)) for name in groups(extra)}
+        counts |= {"losses": len(losses()), "stages": len(stages(extra))}
         width = max(map(len, counts))
         lines = [f"  {name:<{width}}  {count}" for name, count in sorted(counts.items())]
         return "\n".join(["kdrobust list GROUP, where GROUP is one of", *lines])
     if arguments[0] in ("loss", "losses"):
         return f"{table(losses())}\nuse one: method.terms.NAME.loss=..., or in your own conf/method/NAME.yaml"
     if arguments[0] in ("stage", "stages"):
-        return f"{table(stages())}\nuse one: kdrobust STAGE"
-    group = find_group(arguments[0])
+        return f"{table(stages(extra))}\nuse one: kdrobust STAGE"
+    group = find_group(arguments[0], extra)
     if group == "method":
         note = (
             "NEEDS: clean = the teacher's answers to clean inputs, stored ones suffice; live = it is also asked about "
             "attacked inputs\nPASSES: of the student in a training step (forward and backward), attack included"
         )
-        return f"{method_table(options(group))}\n{note}\nuse one: method=NAME; your own: ./conf/method/NAME.yaml"
+        return f"{method_table(options(group, extra))}\n{note}\nuse one: method=NAME; your own: ./conf/method/NAME.yaml"
     places = f"{group}@student=NAME, {group}@teacher=NAME" if group == "model" else f"{group}=NAME"
-    return f"{table(options(group))}\nuse one: {places}; your own: ./conf/{group}/NAME.yaml"
+    return f"{table(options(group, extra))}\nuse one: {places}; your own: ./conf/{group}/NAME.yaml"

@@ -94,3 +94,15 @@ def test_doctor_fails_where_something_required_is_missing(monkeypatch: pytest.Mo
     monkeypatch.setattr(doctor, "devices", list)
     assert cli.main(["doctor", "--json"]) == 1
     assert "pip install surely-not-installed" in capsys.readouterr().out
+
+
+def test_methods_are_listed_with_what_they_need_and_cost(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method/mine.yaml").write_text("# Mine: a method\n# Source: Doe, CVPR 2031\n# Needs: teacher (live)\n")
+    assert cli.main(["list", "methods", "--config-dir", str(tmp_path)]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert lines["mtard"].split()[1:6] == ["Zhao", "et", "al.,", "ECCV", "2022"]
+    assert "teachers.robust (live) and teachers.natural (clean)" in lines["mtard"]
+    assert "  12  " in lines["mtard"]
+    assert "2031  teacher (live)" in lines["mine"]
+    assert lines["mine"].rstrip().endswith("Mine: a method (yours)")

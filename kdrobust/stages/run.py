@@ -42,6 +42,9 @@ def run_stage_in(stage: str, cfg: DictConfig, folder: Path) -> Any:
     if stage not in STAGES:
         raise UsageError(f"{stage}: no such stage; there are {', '.join(STAGES)}")
     _quiet()
+    if cfg.get("trusted_modules") and str(Path.cwd()) not in sys.path:
+        # a user's own packages lie where the user works; last, so that they hide nothing
+        sys.path.append(str(Path.cwd()))
     with open_dict(cfg):
         cfg.run.folder = str(folder)
     module = importlib.import_module(f"kdrobust.stages.{stage}")

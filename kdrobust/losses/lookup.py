@@ -6,13 +6,43 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from kdrobust.losses import schedules
 
-Number = float | Callable[[float], float]
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A number that changes over the epochs.
+
+    Attributes:
+        function: of `kdrobust.losses.schedules`, or a user's own.
+        arguments: what it is called with beside the epoch.
+        name: what the YAML called it.
+    """
+
+    function: Callable[..., float]
+    arguments: Mapping[str, Any]
+    name: str
+
+    def __call__(self, epoch: float) -> float:
+        """The number at an epoch, fractions allowed."""
+        return float(self.function(epoch, **self.arguments))
+
+    def describe(self) -> dict[str, Any]:
+        """As the YAML says it, resolved."""
+        return {"schedule": self.name, **self.arguments}
+
+
+Number = float | Schedule
+
+
+def describe_value(value: Any) -> Any:
+    """A number, option or schedule as plain values."""
+    return value.describe() if isinstance(value, Schedule) else value
 
 
 def unknown(kind: str, name: object, known: Sequence[str]) -> str:
@@ -82,7 +112,7 @@ def check_arguments(
 
 
 def read_number(value: Any, key: str, trusted: Sequence[str] = ()) -> Number:
-    """A number, or a mapping `{schedule: NAME, ...}` turned into a function of the epoch.
+    """A number, or a mapping `{schedule: NAME, ...}` turned into a `Schedule`.
 
     Raises:
         ValueError: neither, or a schedule that does not exist or does not take these values.
@@ -99,11 +129,9 @@ def read_number(value: Any, key: str, trusted: Sequence[str] = ()) -> Number:
     parameters = {name: item for name, item in inspect.signature(function).parameters.items() if name != "epoch"}
     check_arguments(function, arguments, parameters, key)
 
-    def at(epoch: float) -> float:
-        return float(function(epoch, **arguments))
-
+    schedule = Schedule(function=function, arguments=arguments, name=str(value["schedule"]))
     try:
-        at(0.0)
+        schedule(0.0)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{key}: {error}") from None
-    return at
+    return schedule

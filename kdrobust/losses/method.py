@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kdrobust.losses.lookup import Number, read_number, unknown
+from kdrobust.losses.lookup import Number, Schedule, describe_value, read_number, unknown
 from kdrobust.losses.references import ViewReference
 from kdrobust.losses.terms import BALANCE_MODULES, LOSS_MODULES, SHARED, WEIGHT_MODULES, Bound, bind, find_balance
 
@@ -20,7 +20,7 @@ _TERM_KEYS = ("weight", "sample_weight", "role")
 
 def plain_number(value: Number, epoch: float) -> float:
     """A number, or a schedule's value at an epoch."""
-    return value(epoch) if callable(value) else value
+    return value(epoch) if isinstance(value, Schedule) else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +53,14 @@ class Balance:
         module: the state.
         terms: whose weights.
         options: its numbers; schedules among them.
+        made_with: what its constructor was called with.
         name: what the YAML called it.
     """
 
     module: nn.Module
     terms: tuple[str, ...]
     options: Mapping[str, Number]
+    made_with: Mapping[str, Any]
     name: str
 
     def __call__(self, values: Mapping[str, Tensor], epoch: float) -> Mapping[str, Tensor]:
@@ -66,6 +68,11 @@ class Balance:
         options = {name: plain_number(value, epoch) for name, value in self.options.items()}
         weights: Mapping[str, Tensor] = self.module(dict(values), **options)
         return weights
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for result files."""
+        options = {name: describe_value(value) for name, value in {**self.made_with, **self.options}.items()}
+        return {"function": self.name, **options}
 
 
 @dataclass(kw_only=True)
@@ -108,12 +115,12 @@ class Method:
         return found
 
     def describe(self) -> dict[str, Any]:
-        """Plain values for result files, schedules at epoch 0."""
+        """Plain values for result files."""
         described: dict[str, Any] = {}
         for name, term in self.terms.items():
             described[name] = {
                 "loss": term.loss.name,
-                "weight": plain_number(term.weight, 0.0),
+                "weight": describe_value(term.weight),
                 **term.loss.describe(),
             }
             if term.sample_weight is not None:
@@ -122,7 +129,7 @@ class Method:
             if bound is not None:
                 described[name] = _named(bound)
         if self.balance is not None:
-            described["balance"] = {"function": self.balance.name, "terms": list(self.balance.terms)}
+            described["balance"] = self.balance.describe()
         return described
 
 
@@ -182,14 +189,14 @@ def _read_balance(spec: Any, terms: Mapping[str, Term], trusted: Sequence[str]) 
     key = "method.balance"
     if not isinstance(spec, Mapping):
         raise ValueError(f"{key}: expected a mapping {{function: ..., terms: [...]}}, got {spec!r}")
-    module, options = find_balance(spec, BALANCE_MODULES, key, trusted)
+    module, made_with, options = find_balance(spec, BALANCE_MODULES, key, trusted)
     names = tuple(spec.get("terms") or ())
     for name in names:
         if name not in terms:
             raise ValueError(f"{key}.terms: {unknown('term', name, list(terms))}")
         if terms[name].weight == 0.0:
             raise ValueError(f"{key}.terms: {name} has weight 0; leave it out")
-    return Balance(module=module, terms=names, options=options, name=str(spec["function"]))
+    return Balance(module=module, terms=names, options=options, made_with=made_with, name=str(spec["function"]))
 
 
 def _read_target(method: Mapping[str, Any], read: Method) -> None:

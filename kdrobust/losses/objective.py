@@ -192,7 +192,7 @@ class Objective(nn.Module):
             raise ValueError(f"{error}; features: {shown}; choose other modules, or set adapter=conv") from None
 
     def describe(self) -> dict[str, Any]:
-        """Every term's resolved weight and options as plain values, for result files (schedules at epoch 0)."""
+        """Every term's resolved weight and options as plain values, for result files."""
         return self.method.describe()
 
     def end_epoch(self) -> None:

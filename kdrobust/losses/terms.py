@@ -26,7 +26,7 @@ from kdrobust.losses import (
     weighting,
 )
 from kdrobust.losses.collective import gather
-from kdrobust.losses.lookup import check_arguments, find_callable, read_number, unknown
+from kdrobust.losses.lookup import Schedule, check_arguments, describe_value, find_callable, read_number, unknown
 from kdrobust.losses.references import (
     FEATURES,
     INPUT_GRADIENT,
@@ -58,7 +58,8 @@ class Bound:
         function: the loss or weight; an `nn.Module` where it carries state.
         name: what the YAML called it.
         tensors: parameter name to the output it is fed.
-        options: parameter name to its value, or to a schedule (a function of the epoch).
+        options: parameter name to its value, or to a schedule.
+        made_with: what the constructor of a function with state was called with.
         automatic: which of `labels` and `survived` it wants.
         transform: applied to all logits first.
         scope: `local`, or `global`: every tensor is gathered over the processes first.
@@ -70,6 +71,7 @@ class Bound:
     name: str
     tensors: Mapping[str, ViewReference]
     options: Mapping[str, Any]
+    made_with: Mapping[str, Any] = field(default_factory=dict)
     automatic: Sequence[str] = ()
     transform: Callable[[Tensor], Tensor] | None = None
     scope: str = "local"
@@ -93,12 +95,14 @@ class Bound:
             for name, reference in self.tensors.items():
                 if reference.kind == LOGITS:
                     arguments[name] = self.transform(arguments[name])
-        arguments |= {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
+        arguments |= {
+            name: value(epoch) if isinstance(value, Schedule) else value for name, value in self.options.items()
+        }
         return self.function(**arguments)
 
-    def describe(self, epoch: float = 0.0) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Inputs and options as plain values."""
-        options = {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
+        options = {name: describe_value(value) for name, value in {**self.made_with, **self.options}.items()}
         wiring: dict[str, Any] = {"scope": self.scope} if self.scope != "local" else {}
         if self.transform is not None:
             wiring["logits_transform"] = getattr(self.transform, "__name__", "transform")
@@ -225,6 +229,7 @@ def bind(
         name=str(spec[slot]),
         tensors=tensors,
         options=settled,
+        made_with=construction,
         automatic=takes.automatic,
         key=key,
     )
@@ -299,8 +304,8 @@ def _typed(value: Any, parameter: inspect.Parameter, key: str) -> Any:
 
 def find_balance(
     spec: Mapping[str, Any], modules: Sequence[Any], key: str, trusted: Sequence[str]
-) -> tuple[nn.Module, dict[str, Any]]:
-    """A balance from its YAML: the module that keeps its state, and the options it takes at every call.
+) -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
+    """A balance from its YAML: the module that keeps its state, what made it, and the options of every call.
 
     Raises:
         ValueError: one line with the full key.
@@ -323,6 +328,6 @@ def find_balance(
         if name not in called
     }
     try:
-        return factory(**made), called
+        return factory(**made), made, called
     except (ValueError, TypeError) as error:
         raise ValueError(f"{key}: {error}") from None

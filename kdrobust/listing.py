@@ -45,17 +45,22 @@ class Option:
     path: Path
 
 
-def _scan(folder: Path, provider: str) -> list[Option]:
+def _scan(folder: Path, provider: str, pattern: str) -> list[Option]:
     options = []
-    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
-        if not path.stem.startswith("_") and path.is_file():
+    for path in sorted([*folder.glob(f"{pattern}.yaml"), *folder.glob(f"{pattern}.yml")]):
+        name = path.relative_to(folder).with_suffix("")
+        if not any(part[0] in "._" for part in name.parts) and path.is_file():
             first = header_lines(path)
-            options.append(Option(name=path.stem, summary=first[0] if first else "", provider=provider, path=path))
+            options.append(
+                Option(name=name.as_posix(), summary=first[0] if first else "", provider=provider, path=path)
+            )
     return options
 
 
 def options(group: str, extra: Path | None = None) -> list[Option]:
     """The options of a group over the whole search path; the user's own hide equally named ones.
+
+    Options in folders of a group are named by their path, as Hydra has it: `paper/rslad_cifar10_resnet18`.
 
     Args:
         group: a folder under `conf/`; empty for the primary configs.
@@ -63,9 +68,9 @@ def options(group: str, extra: Path | None = None) -> list[Option]:
     """
     found: dict[str, Option] = {}
     for folder in search_folders(extra):
-        for option in _scan(folder.path / group, folder.provider):
+        for option in _scan(folder.path / group, folder.provider, "**/*" if group else "*"):
             found.setdefault(option.name, option)
-    return sorted(found.values(), key=lambda option: option.name)
+    return sorted(found.values(), key=lambda option: (option.name.count("/"), option.name))
 
 
 def stages(extra: Path | None = None) -> list[Option]:

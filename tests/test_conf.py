@@ -1,16 +1,29 @@
 """Every YAML under conf/ is found by scanning, composed, checked, and what it describes is built."""
 
+import functools
+import re
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from kdrobust.config import check, compose, conf_dir, instantiate, numbers
+from kdrobust.listing import header
 from kdrobust.losses import Objective, method_problems
 
 CONF = conf_dir()
 STAGES = sorted(path.stem for path in CONF.glob("*.yaml") if not path.stem.startswith("_"))
-OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if not path.stem.startswith("_"))
+#: group and option as one writes them: ("experiment", "paper/rslad_cifar10_resnet18")
+OPTIONS = sorted(
+    (
+        path.relative_to(CONF).parts[0],
+        path.relative_to(CONF / path.relative_to(CONF).parts[0]).with_suffix("").as_posix(),
+    )
+    for path in CONF.glob("*/**/*.yaml")
+    if not path.stem.startswith("_")
+)
+RECIPES = [option for group, option in OPTIONS if group == "experiment" and option.startswith("paper/")]
 #: values that only a user has
 GIVEN = {
     "image_folder": ["data.source.path=somewhere"],
@@ -36,10 +49,26 @@ BESIDE = {
 }
 
 
-def composed(group, option):
+@functools.cache
+def composed_once(group, option):
     stage, spelling = MOUNTS.get(group, ("distill", f"{group}={{}}"))
+    if option in RECIPES:
+        stage = recipe_stage(option)
     overrides = [spelling.format(option), *GIVEN.get(option, []), *NEEDS.get(stage, [])]
     return compose(stage, [*BESIDE.get(group, []), *overrides])
+
+
+def composed(group, option):
+    return composed_once(group, option).copy()
+
+
+def recipe_header(option):
+    return "\n".join(header(CONF / "experiment" / f"{option}.yaml"))
+
+
+def recipe_stage(option):
+    """The stage a recipe's own command is for."""
+    return re.search(rf"^Command: kdrobust (\w+) experiment={option} trainer=gpu", recipe_header(option), re.M)[1]
 
 
 def test_nothing_is_missed():
@@ -94,8 +123,15 @@ def test_what_an_option_describes_is_built(group, option, tmp_path):
         attacks = instantiate(cfg.evaluation.attacks)
         assert all(attack.describe()["threat"]["eps"] == 0.1 for attack in attacks.values())
     elif group in ("experiment", "debug"):
-        assert Objective.from_method(numbers(cfg.method)).references
-        instantiate(cfg.optimizer)
+        objective = Objective.from_method(numbers(cfg.method))
+        assert objective.references
+        assert all(instantiate(cfg.callbacks).values())
+        weights = [torch.nn.Parameter(torch.zeros(1))]
+        optimizer = instantiate(cfg.optimizer)(params=weights)
+        if option in RECIPES:
+            late = {"total_steps": 10} if cfg.scheduler.interval == "step" else {}
+            instantiate(cfg.scheduler)["factory"](optimizer, **late)
+            assert objective.method.partners or bool(objective.teachers) == (cfg.stage == "distill")
     elif group == "logger":
         assert group in cfg
     elif group == "trainer":
@@ -110,13 +146,13 @@ def test_what_an_option_describes_is_built(group, option, tmp_path):
 
 
 def test_published_networks_are_the_yaml_s(tmp_path):
-    import torch
-
     from kdrobust.models import build_classifier
     from kdrobust.spec import InputSpec
 
     spec = InputSpec(shape=(3, 32, 32), classes=10)
     published = {"resnet18": 11.17, "preact_resnet18": 11.17, "mobilenet_v2": 2.24, "wrn_34_10": 46.16}
+    published |= {"resnet20": 0.27, "resnet56": 0.86, "resnet8x4": 1.21, "resnet32x4": 7.41}
+    published |= {"wrn_16_2": 0.69, "wrn_40_2": 2.24, "wrn_70_16": 266.80}
     for option, millions in published.items():
         network = instantiate(composed("model", option).student.network)
         with torch.device("meta"):
@@ -127,6 +163,46 @@ def test_published_networks_are_the_yaml_s(tmp_path):
 def test_experiments_override_primary_keys():
     assert compose("distill", ["experiment=article_mse"]).epochs == 10
     assert compose("distill", ["experiment=article_mse", "epochs=3"]).epochs == 3
+
+
+@pytest.mark.parametrize("option", RECIPES)
+def test_a_recipe_says_where_it_comes_from_and_that_it_was_not_run(option):
+    text = recipe_header(option)
+    for line in ("Source: ", "Published figures: ", "Not run here: no GPU."):
+        assert len(re.findall(f"^{line}", text, re.M)) == 1, line
+    method, data, network = re.fullmatch(r"paper/(\w+)_(cifar100?)_(\w+)", option).groups()
+    cfg = composed("experiment", option)
+    trained = cfg.student if cfg.stage == "distill" else cfg.teacher
+    assert trained.network == composed("model", network).student.network
+    assert cfg.data.name == data
+    assert cfg.run.name.startswith(f"{method}_{network}_{data}")
+
+
+def test_recipes_hold_what_the_official_code_does():
+    cfg = composed("experiment", "paper/rslad_cifar10_resnet18")
+    optimizer = instantiate(cfg.optimizer)(params=[torch.nn.Parameter(torch.zeros(1))])
+    scheduler = instantiate(cfg.scheduler)["factory"](optimizer)
+    assert sorted(scheduler.milestones) == [215, 260, 285]
+    assert [instantiate(cfg.attack).step_size, cfg.method.reduction] == [pytest.approx(2 / 255), "classes_mean"]
+    assert cfg.callbacks.attack.warmup == 0
+    trades = composed("experiment", "paper/trades_cifar10_wrn_34_10")
+    assert instantiate(trades.attack).describe()["threat"]["eps"] == 0.031
+    assert instantiate(trades.attack).step_size == 0.007
+    tenfold = numbers(composed("experiment", "paper/rslad_cifar100_resnet18").method)["terms"]
+    assert [tenfold[name]["weight"] for name in ("adversarial", "clean")] == pytest.approx([50 / 6, 10 / 6])
+    for option, milestones in (("mart_cifar10_resnet18", [74, 89, 99]), ("peeraid_cifar10_resnet18", [214, 259, 284])):
+        cfg = composed("experiment", f"paper/{option}")
+        assert sorted(instantiate(cfg.scheduler)["factory"](optimizer).milestones) == milestones
+
+
+def test_a_recipe_of_the_second_student_changes_the_student_alone():
+    first, second = (
+        OmegaConf.to_container(composed("experiment", f"paper/rslad_cifar10_{name}"), resolve=False)
+        for name in ("resnet18", "mobilenet_v2")
+    )
+    assert first.pop("student") != second.pop("student")
+    assert first.pop("run") != second.pop("run")
+    assert first == second
 
 
 def test_a_step_follows_its_radius():

@@ -32,6 +32,23 @@ def test_lists_mark_the_user_s_own(folder: Path, capsys: Capture) -> None:
     assert "My RSLAD (yours)" in capsys.readouterr().out
 
 
+def test_options_in_folders_are_named_by_their_path(folder: Path, capsys: Capture) -> None:
+    recipes = folder / "conf/recipe"
+    for name in ("paper/mine.yaml", "paper/deep/er.yml", "paper/_base.yaml", "_hidden/x.yaml", ".cache/y.yaml"):
+        (recipes / name).parent.mkdir(parents=True, exist_ok=True)
+        (recipes / name).write_text(f"# What {name} is\n")
+    found = {option.name: option for option in listing.options("recipe")}
+    nested = [name for name in found if "/" in name]
+    assert nested == ["paper/mine", "paper/deep/er"]
+    assert list(found)[-2:] == nested, "what lies in the group's own folder comes first"
+    assert found["paper/mine"].summary == "What paper/mine.yaml is"
+    assert found["paper/mine"].provider == "you"
+    assert cli.main(["list", "recipes"]) == 0
+    assert "  paper/mine " in capsys.readouterr().out
+    assert all("/" not in stage.name for stage in listing.stages()), "the primary configs are those at the top"
+    assert "paper/rslad_cifar10_resnet18" in {option.name for option in listing.options("experiment")}
+
+
 def test_list_without_a_group_counts_them(capsys: Capture) -> None:
     assert cli.main(["list"]) == 0
     out = capsys.readouterr().out

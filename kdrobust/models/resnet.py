@@ -52,6 +52,14 @@ class PreActivationBlock(nn.Module):
         return values + shortcut
 
 
+class _Pool(nn.Module):
+    """The mean over all positions; a module so that feature losses can tap the pooled vector by the path `pool`."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, C]."""
+        return inputs.mean(dim=(2, 3))
+
+
 class _Residual(nn.Module):
     """Stem, stages that halve the map, global average pooling, linear head."""
 
@@ -83,6 +91,7 @@ class _Residual(nn.Module):
             self.add_module(f"{self.stage}{number}", stage)
         self.layers = len(stages)
         self.final = nn.Identity() if active else nn.Sequential(nn.BatchNorm2d(inside), nn.ReLU())
+        self.pool = _Pool()
         self.head = nn.Linear(inside, spec.classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -93,7 +102,7 @@ class _Residual(nn.Module):
         values = self.stem(inputs)
         for number in range(1, self.layers + 1):
             values = self.get_submodule(f"{self.stage}{number}")(values)
-        logits: Tensor = self.head(self.final(values).mean(dim=(2, 3)))
+        logits: Tensor = self.head(self.pool(self.final(values)))
         return logits
 
 
@@ -106,16 +115,24 @@ class ResNet(_Residual):
 
     Args:
         spec: the data's shape and classes.
-        blocks: blocks of each stage.
+        blocks: blocks of each stage; three stages are the CIFAR family of He et al., section 4.2.
         width: factor on the channels 64, 128, 256, 512.
+        stem: channels of the first convolution; `None`: those of the first stage.
 
     Source: He et al., CVPR 2016, arXiv:1512.03385.
     """
 
-    def __init__(self, *, spec: InputSpec, blocks: Sequence[int] = (2, 2, 2, 2), width: float = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        spec: InputSpec,
+        blocks: Sequence[int] = (2, 2, 2, 2),
+        width: float = 1.0,
+        stem: int | None = None,
+    ) -> None:
         planes = _planes(width)[: len(blocks)]
         super().__init__(
-            spec=spec, stem=planes[0], planes=planes, blocks=blocks, block=PostActivationBlock, name="ResNet"
+            spec=spec, stem=stem or planes[0], planes=planes, blocks=blocks, block=PostActivationBlock, name="ResNet"
         )
 
 

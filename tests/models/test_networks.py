@@ -27,12 +27,31 @@ SMALL = [
         (WideResNet, {"depth": 34, "widen": 10}, 46.16),
         (WideResNet, {"depth": 28, "widen": 10}, 36.48),
         (WideResNet, {"depth": 16, "widen": 4}, 2.75),
+        (WideResNet, {"depth": 40, "widen": 2}, 2.24),
+        (ResNet, {"blocks": (3, 3, 3), "width": 0.25}, 0.27),
+        (ResNet, {"blocks": (9, 9, 9), "width": 0.25}, 0.86),
+        (ResNet, {"blocks": (5, 5, 5), "stem": 32}, 7.41),
     ],
 )
 def test_published_parameter_counts(network, options, millions):
     with torch.device("meta"):
         model = network(spec=CIFAR, **options)
     assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
+
+
+def test_the_stem_is_as_wide_as_the_first_stage_unless_given():
+    assert ResNet(spec=CIFAR, blocks=(1, 1, 1), width=0.25).stem[0].out_channels == 16
+    narrow = ResNet(spec=CIFAR, blocks=(1, 1, 1), stem=32)
+    assert [narrow.stem[0].out_channels, narrow.head.in_features] == [32, 256]
+
+
+@pytest.mark.parametrize("network", [ResNet(spec=CIFAR, width=0.125), WideResNet(spec=CIFAR, depth=10, widen=1)])
+def test_the_pooled_vector_can_be_tapped(network):
+    seen = {}
+    network.get_submodule("pool").register_forward_hook(lambda module, inputs, output: seen.update(pooled=output))
+    logits = network.eval()(torch.rand(2, 3, 32, 32))
+    torch.testing.assert_close(network.head(seen["pooled"]), logits, rtol=0, atol=0)
+    assert not [name for name in network.state_dict() if name.startswith("pool")]
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32)])

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from kdrobust.config import check, compose, conf_dir, instantiate, numbers
-from kdrobust.listing import header
+from kdrobust.headers import header_lines
 from kdrobust.losses import Objective, method_problems
 
 CONF = conf_dir()
@@ -63,7 +63,7 @@ def composed(group, option):
 
 
 def recipe_header(option):
-    return "\n".join(header(CONF / "experiment" / f"{option}.yaml"))
+    return "\n".join(header_lines(CONF / "experiment" / f"{option}.yaml"))
 
 
 def recipe_stage(option):

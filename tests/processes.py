@@ -35,7 +35,10 @@ AROUND = {
     "hint": ["method=kd", "+features=hint", "features.student=layer1", "features.teacher=layer2"],
     "global": ["method=kd", "method.knowledge=dist", "+method.terms.knowledge.scope=global"],
     "curriculum": ["method=kd", "method.knowledge=CurriculumTemperature", "~method.temperature"],
-    **{name: ["method=dtkd", f"weighting@method.weighting={name}"] for name in ("triangle", "entropy", "transferability")},
+    **{
+        name: ["method=dtkd", f"weighting@method.weighting={name}"]
+        for name in ("triangle", "entropy", "transferability")
+    },
 }
 RUNS = {**{name: [f"method={name}"] for name in METHODS}, **AROUND}
 #: what is trained on shares of a batch, and on the whole of it
@@ -45,7 +48,7 @@ ADAPTED = {
     "terms": {
         "hint": {"loss": "hint", "student": "0", "teacher": "0", "adapter": "conv", "view": "adversarial"},
         "labels": {"loss": "cross_entropy", "student": "adversarial"},
-    }
+    },
 }
 
 
@@ -121,7 +124,11 @@ def relation(name, share=None):
     rows = slice(*share) if share else slice(None)
     student = student[rows].clone().requires_grad_(True)
     features = LOSS_MODULES[7]
-    inputs = {"student": "layer", "teacher": "layer"} if hasattr(features, name) else {"student": "clean", "teacher": "clean"}
+    inputs = (
+        {"student": "layer", "teacher": "layer"}
+        if hasattr(features, name)
+        else {"student": "clean", "teacher": "clean"}
+    )
     bound = bind({"loss": name, "scope": "global", **inputs}, slot="loss", modules=LOSS_MODULES, key="method.terms.a")
     value = bound.apply({"student": student, "teacher": teacher[rows]}, 0.0).mean()
     value.backward()

@@ -32,10 +32,11 @@ class AveragedWeights(pl.Callback):
     r"""Keeps an average of the model's weights and measures it at every validation, clean and under attack.
 
     `ema` moves $\bar w \leftarrow d\,\bar w + (1 - d)\,w$ after every step, the statistics of normalisation layers
-    included (their mean over the processes). `swa` is the plain mean of the weights at the ends of the epochs from `begin` on; since no statistics
-    belong to such a mean, those of batch norm are estimated anew before each validation, by one pass over the clean
-    training inputs. The attack is made for the averaged weights themselves. Logged as `val/averaged/accuracy` and
-    `val/averaged/robust_accuracy`; the best epoch by the latter is kept in `path`, in the form of any checkpoint.
+    included (their mean over the processes). `swa` is the plain mean of the weights at the ends of the epochs from
+    `begin` on; since no statistics belong to such a mean, those of batch norm are estimated anew before each
+    validation, by one pass over the clean training inputs. The attack is made for the averaged weights themselves.
+    Logged as `val/averaged/accuracy` and `val/averaged/robust_accuracy`; the best epoch by the latter is kept in
+    `path`, in the form of any checkpoint.
 
     Args:
         mode: `ema` or `swa`.

@@ -5,7 +5,8 @@ import functools
 import multiprocessing
 import os
 import socket
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
@@ -17,7 +18,7 @@ from kdrobust.losses import Objective
 from kdrobust.losses.terms import LOSS_MODULES, bind
 from kdrobust.losses.weighting import distance_compensated
 from kdrobust.models import checkpoint_payload
-from kdrobust.modules import DistillationModule
+from kdrobust.modules import DistillationModule, WeightPerturbation
 from kdrobust.spec import InputSpec
 from kdrobust.stages.run import run_stage_in
 from kdrobust.stages.setup import model_config, new_classifier
@@ -110,6 +111,19 @@ def train(method, shares=None):
             optimizer.step()
         module.on_train_epoch_end()
     return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def moved(method, share=None):
+    """The weights at which adversarial weight perturbation lets a step's loss be taken."""
+    module, attack = learning(method)
+    module.model.eval()
+    given = batch() if share is None else own(batch(), share)
+    given.adversarial = module.craft(attack, given, where=0)
+    trainer = SimpleNamespace(
+        max_epochs=1, global_step=0, precision_plugin=SimpleNamespace(forward_context=nullcontext)
+    )
+    WeightPerturbation(gamma=0.1).on_train_batch_start(trainer, module, given, 0)
+    return {name: value.detach().clone() for name, value in module.model.named_parameters()}
 
 
 RELATIONS = ("dist", "class_correlation", "batch_correlation", "similarity_preserving", "relational", "pkt",
@@ -225,6 +239,7 @@ def _work(rank, port, folder, jobs):
         "relations": {name: relation(name, share) for name in RELATIONS},
         "weighting": weighting(share),
         "unequal": {label: train(method, UNEQUAL) for label, method in chosen.items()},
+        "moved": moved(chosen["rslad"], EQUAL[rank]),
         "equal": {"mtard": train(chosen["mtard"], EQUAL)},
         "runs": {label: run(cfg, folder / label, checkpoint) for label, cfg in composed.items()},
     }

@@ -28,6 +28,16 @@ def _mean(statistic: Tensor) -> Tensor:
     return global_sum(statistic) / dist.get_world_size() if is_distributed() else statistic
 
 
+def _statistics(model: nn.Module) -> dict[str, Tensor]:
+    """The model's floating-point buffers by name, as their mean over the processes; one reduction for all."""
+    named = {name: value for name, value in model.named_buffers() if value.is_floating_point()}
+    if not named or not is_distributed():
+        return named
+    whole = _mean(torch.cat([value.flatten() for value in named.values()]))
+    parts = torch.split(whole, [value.numel() for value in named.values()])
+    return {name: part.view_as(value) for (name, value), part in zip(named.items(), parts, strict=True)}
+
+
 class AveragedWeights(pl.Callback):
     r"""Keeps an average of the model's weights and measures it at every validation, clean and under attack.
 
@@ -101,7 +111,7 @@ class AveragedWeights(pl.Callback):
     def _move(self, model: nn.Module, share: float) -> None:
         assert self.averaged is not None
         # a step leaves every process with the statistics of its own share; the weights are the same on all
-        common = {name: _mean(value) for name, value in model.named_buffers() if value.is_floating_point()}
+        common = _statistics(model)
         for (name, mine), theirs in zip(self.averaged.state_dict().items(), model.state_dict().values(), strict=True):
             if mine.is_floating_point():
                 mine.lerp_(common.get(name, theirs).to(mine.dtype), share)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.processes import CASES, RELATIONS, RUNS, relation, train, two_processes, weighting
+from tests.processes import CASES, RELATIONS, RUNS, learning, moved, relation, train, two_processes, weighting
 
 pytestmark = pytest.mark.ddp
 LABELS = [*CASES, "adapter"]
@@ -104,7 +104,11 @@ def test_averaged_weights_are_equal_on_all_processes(ranks, label):
     assert first["best"] == second["best"]
 
 
-def test_perturbed_weights_are_moved_alike_and_back(ranks):
-    moved, plain = (ranks[0]["runs"][label]["weights"]["model.network.head.weight"] for label in ("awp", "rslad"))
-    assert not torch.equal(moved, plain)
-    torch.testing.assert_close(moved, plain, rtol=0.0, atol=0.1)
+def test_weights_are_perturbed_alike_and_as_the_whole_batch_says(ranks, methods):
+    first, second = (rank["moved"] for rank in ranks)
+    equal(first, second)
+    close(first, moved(methods["rslad"]))
+    plain = learning(methods["rslad"])[0].model.state_dict()
+    assert float((first["0.weight"] - plain["0.weight"]).norm()) == pytest.approx(0.1 * float(plain["0.weight"].norm()))
+    trained = [ranks[0]["runs"][label]["weights"]["model.network.head.weight"] for label in ("awp", "rslad")]
+    assert not torch.equal(*trained)

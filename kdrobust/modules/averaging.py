@@ -9,12 +9,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from kdrobust.attacks import GradientAttack, NoAttack
 from kdrobust.data.batch import Batch
-from kdrobust.losses.collective import global_sum
+from kdrobust.losses.collective import global_sum, is_distributed
 from kdrobust.modules.validation import VALIDATION
 from kdrobust.tracking import write_bytes
 
@@ -22,14 +23,30 @@ _MODES = ("ema", "swa")
 _FIGURES = ("samples", "accuracy", "robust_accuracy")
 
 
+def _mean(statistic: Tensor) -> Tensor:
+    """Mean over the processes, the same on all of them; the value itself where there is one."""
+    return global_sum(statistic) / dist.get_world_size() if is_distributed() else statistic
+
+
+def _statistics(model: nn.Module) -> dict[str, Tensor]:
+    """The model's floating-point buffers by name, as their mean over the processes; one reduction for all."""
+    named = {name: value for name, value in model.named_buffers() if value.is_floating_point()}
+    if not named or not is_distributed():
+        return named
+    whole = _mean(torch.cat([value.flatten() for value in named.values()]))
+    parts = torch.split(whole, [value.numel() for value in named.values()])
+    return {name: part.view_as(value) for (name, value), part in zip(named.items(), parts, strict=True)}
+
+
 class AveragedWeights(pl.Callback):
     r"""Keeps an average of the model's weights and measures it at every validation, clean and under attack.
 
     `ema` moves $\bar w \leftarrow d\,\bar w + (1 - d)\,w$ after every step, the statistics of normalisation layers
-    included. `swa` is the plain mean of the weights at the ends of the epochs from `begin` on; since no statistics
-    belong to such a mean, those of batch norm are estimated anew before each validation, by one pass over the clean
-    training inputs. The attack is made for the averaged weights themselves. Logged as `val/averaged/accuracy` and
-    `val/averaged/robust_accuracy`; the best epoch by the latter is kept in `path`, in the form of any checkpoint.
+    included (their mean over the processes). `swa` is the plain mean of the weights at the ends of the epochs from
+    `begin` on; since no statistics belong to such a mean, those of batch norm are estimated anew before each
+    validation, by one pass over the clean training inputs. The attack is made for the averaged weights themselves.
+    Logged as `val/averaged/accuracy` and `val/averaged/robust_accuracy`; the best epoch by the latter is kept in
+    `path`, in the form of any checkpoint.
 
     Args:
         mode: `ema` or `swa`.
@@ -93,9 +110,11 @@ class AveragedWeights(pl.Callback):
     @torch.no_grad()
     def _move(self, model: nn.Module, share: float) -> None:
         assert self.averaged is not None
-        for mine, theirs in zip(self.averaged.state_dict().values(), model.state_dict().values(), strict=True):
+        # a step leaves every process with the statistics of its own share; the weights are the same on all
+        common = _statistics(model)
+        for (name, mine), theirs in zip(self.averaged.state_dict().items(), model.state_dict().values(), strict=True):
             if mine.is_floating_point():
-                mine.lerp_(theirs.to(mine.dtype), share)
+                mine.lerp_(common.get(name, theirs).to(mine.dtype), share)
             else:
                 mine.copy_(theirs)
         self.count += 1
@@ -124,7 +143,7 @@ class AveragedWeights(pl.Callback):
             layer.eval()
             for statistic in (layer.running_mean, layer.running_var):
                 assert statistic is not None
-                statistic.copy_(global_sum(statistic) / trainer.world_size)
+                statistic.copy_(_mean(statistic))
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Count anew."""

@@ -40,6 +40,14 @@ _TEACHER_NODE = ("checkpoint", "outputs", "training", "network", "normalize")
 _WAIT_SECONDS = 6 * 3600.0
 
 
+def _differing(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's node with what differs; a network that names no class changes the base's numbers."""
+    network = own.get("network")
+    if isinstance(network, Mapping) and "_target_" not in network:
+        own = {**own, "network": {**base["network"], **network}}
+    return {**base, **own}
+
+
 def teacher_node(cfg: DictConfig, name: str) -> DictConfig:
     """What the config says about a teacher: `teacher`, or `teachers.NAME` on top of it.
 
@@ -53,7 +61,7 @@ def teacher_node(cfg: DictConfig, name: str) -> DictConfig:
     if own is None:
         raise UsageError(f"teachers.{name}: the method learns from it; set +teachers.{name}.checkpoint=... (or =auto)")
     fresh = {"checkpoint": None, "outputs": None, "training": "teacher_training"}
-    return OmegaConf.create({**base, **fresh, **to_plain(own)})
+    return OmegaConf.create(_differing({**base, **fresh}, to_plain(own)))
 
 
 def _key(name: str) -> str:
@@ -243,8 +251,8 @@ def new_partners(cfg: DictConfig, objective: Objective, data: DataModule) -> dic
     models: dict[str, nn.Module] = {}
     for name in objective.partners:
         own = (cfg.get("partners") or {}).get(name)
-        described = {**to_plain(cfg.teacher), "checkpoint": None, **(to_plain(own) if own is not None else {})}
-        node = OmegaConf.create(described)
+        base = {**to_plain(cfg.teacher), "checkpoint": None}
+        node = OmegaConf.create(_differing(base, to_plain(own) if own is not None else {}))
         model = new_classifier(node, data.spec, address(int(cfg.seed), f"partner {name}"))
         if node.checkpoint is not None:
             path = require_file(node.checkpoint, f"partners.{name}.checkpoint", "leave it out to start afresh")

@@ -6,6 +6,7 @@ from kdrobust.attacks.goals import GOALS, Target
 from kdrobust.attacks.gradient import GradientAttack, NoAttack
 from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.threat import Threat
+from kdrobust.attacks.transfer import TransferAttack
 
 __all__ = [
     "GOALS",
@@ -15,6 +16,7 @@ __all__ = [
     "NoAttack",
     "Target",
     "Threat",
+    "TransferAttack",
     "check_inputs",
     "check_logits",
 ]

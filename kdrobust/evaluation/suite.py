@@ -15,6 +15,7 @@ from kdrobust.errors import AttackError
 from kdrobust.evaluation.checks import CheckSettings, run_checks
 from kdrobust.evaluation.outcome import AttackOutcome, Evaluation, Floats
 from kdrobust.evaluation.predict import connected, eval_mode, predict, predict_all, snapshot, to_unit, what_changed
+from kdrobust.evaluation.store import AttackStore
 from kdrobust.randomness import address
 
 #: How far beyond ε a float32 perturbation of length ε may come out.
@@ -60,6 +61,7 @@ def evaluate(
     checks: bool = True,
     settings: CheckSettings | None = None,
     progress: Progress | None = None,
+    store: AttackStore | None = None,
 ) -> Evaluation:
     """Measure a model without attack and under each attack.
 
@@ -81,6 +83,7 @@ def evaluate(
         checks: run the trust checks too.
         settings: how much the trust checks may look at.
         progress: told after every batch.
+        store: where finished attacks are kept, and found again by an evaluation that goes on after a kill.
 
     Raises:
         AttackError: inputs or a model no attack can be run on honestly.
@@ -98,9 +101,16 @@ def evaluate(
             clean = _clean_verdicts(model, samples, batch_size, tell)
             outcomes = {}
             for name, attack in attacks.items():
+                kept = None if store is None else store.load(name, attack.describe())
+                if kept is not None:
+                    outcomes[name] = kept
+                    tell(name, len(samples), len(samples))
+                    continue
                 outcomes[name] = _attack_all(
                     name, attack, model, samples, clean, batch_size, seed=address(seed, f"evaluation/{name}"), tell=tell
                 )
+                if store is not None:
+                    store.save(name, outcomes[name])
             side_effects = what_changed(model, before)
     evaluation = Evaluation(
         indices=samples.indices.cpu().numpy().astype(np.int64),

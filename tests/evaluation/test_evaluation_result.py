@@ -38,8 +38,9 @@ def test_files_carry_the_same_figures_twice(evaluation, tmp_path):
     validate(read)
     assert read == json.loads(json.dumps(result))
     with np.load(tmp_path / "samples.npz", allow_pickle=False) as samples:
+        answers = {f"{name}/{key}" for name in ("clean", "fgsm", "pgd") for key in ("predicted", "confidence", "nll")}
         columns = {"indices", "labels", "clean", "fgsm", "pgd", "worst_case", "fgsm/distance", "pgd/distance"}
-        assert set(samples.files) == columns
+        assert set(samples.files) == columns | answers
         for name in ("fgsm", "pgd"):
             assert samples[name].dtype == bool
             assert int(samples[name].sum()) == read["attacks"][name]["correct"]
@@ -83,7 +84,9 @@ def test_every_field_of_the_schema_is_required_and_the_schema_is_one():
 
 
 def test_verdicts_and_results_hide_no_attack_name(evaluation):
-    numbers = ["fgsm/distance", "pgd/distance"]
+    answers = ("predicted", "confidence", "nll")
+    numbers = [f"{name}/{key}" for name in ("fgsm", "pgd") for key in ("distance", *answers)]
+    numbers += [f"clean/{key}" for key in answers]
     assert list(per_sample(evaluation)) == ["indices", "labels", "clean", "fgsm", "pgd", *numbers, "worst_case"]
 
 

@@ -3,6 +3,7 @@
 from kdrobust.evaluation.calibration import Calibration, calibration, calibrations
 from kdrobust.evaluation.checks import CheckSettings, run_checks
 from kdrobust.evaluation.comparison import Comparison, compare, mcnemar, paired_interval, read_samples, samples_hash
+from kdrobust.evaluation.corruptions import Corrupted, corruption_result, evaluate_corruptions, merge_corrupted
 from kdrobust.evaluation.cost import Cost, model_cost
 from kdrobust.evaluation.curve import SecurityCurve, exact_curves, fixed_eps_curve, security_curve
 from kdrobust.evaluation.figures import summary
@@ -20,6 +21,7 @@ __all__ = [
     "CheckSettings",
     "ClassAccuracies",
     "Comparison",
+    "Corrupted",
     "Cost",
     "Evaluation",
     "SecurityCurve",
@@ -27,11 +29,14 @@ __all__ = [
     "calibration",
     "calibrations",
     "compare",
+    "corruption_result",
     "evaluate",
+    "evaluate_corruptions",
     "exact_curves",
     "fixed_eps_curve",
     "mcnemar",
     "merge",
+    "merge_corrupted",
     "model_cost",
     "paired_error",
     "paired_interval",

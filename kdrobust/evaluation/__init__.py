@@ -14,6 +14,7 @@ from kdrobust.evaluation.perclass import ClassAccuracies, WorstClass, per_class,
 from kdrobust.evaluation.result import per_sample, to_result, validate, write_evaluation, write_samples
 from kdrobust.evaluation.subset import stratified
 from kdrobust.evaluation.suite import evaluate
+from kdrobust.evaluation.surface import LossSurface, loss_surface
 
 __all__ = [
     "AttackOutcome",
@@ -26,6 +27,7 @@ __all__ = [
     "Cost",
     "Evaluation",
     "Latency",
+    "LossSurface",
     "SecurityCurve",
     "WorstClass",
     "calibration",
@@ -37,6 +39,7 @@ __all__ = [
     "evaluate_corruptions",
     "exact_curves",
     "fixed_eps_curve",
+    "loss_surface",
     "machine_name",
     "mcnemar",
     "measure_latency",

@@ -21,7 +21,7 @@ class LossSurface:
     Attributes:
         steps: [P] coordinates along both directions, in lengths of the attack's step x' - x.
         loss: [N, P, P] cross-entropy in nats at x + a·d + b·r, [n, i, j] at b = steps[i] and a = steps[j].
-        correct: [N, P, P] bool, the true class is predicted there.
+        margin: [N, P, P] logit of the true class minus the largest other; above 0 the true class is predicted.
         labels: [N] int64.
         indices: [N] int64, the samples' keys.
         length: [N] ‖x' - x‖₂.
@@ -29,7 +29,7 @@ class LossSurface:
 
     steps: NDArray[np.float64]
     loss: NDArray[np.float32]
-    correct: NDArray[np.bool_]
+    margin: NDArray[np.float32]
     labels: NDArray[np.int64]
     indices: NDArray[np.int64]
     length: NDArray[np.float64]
@@ -74,7 +74,7 @@ def loss_surface(
         raise ValueError("expected as many inputs, labels, keys and adversarial inputs, of the same shape")
     model.to(device)
     steps = torch.linspace(-reach, reach, points, dtype=torch.float64)
-    losses, verdicts, lengths = [], [], []
+    losses, margins, lengths = [], [], []
     with eval_mode(model):
         for row in range(len(inputs)):
             x = to_unit(inputs[row : row + 1], device)
@@ -87,13 +87,15 @@ def loss_surface(
             logits = torch.cat([predict(model, piece) for piece in torch.split(plane, batch_size)])
             truth = labels[row].to(device).expand(len(logits))
             losses.append(functional.cross_entropy(logits, truth, reduction="none").view(points, points).cpu())
-            verdicts.append((logits.argmax(dim=1) == truth).view(points, points).cpu())
+            own = logits[:, truth[0]].clone()
+            logits[:, truth[0]] = -torch.inf
+            margins.append((own - logits.amax(dim=1)).view(points, points).cpu())
             lengths.append(float(length))
     empty = torch.zeros(0, points, points)
     return LossSurface(
         steps=steps.numpy(),
         loss=(torch.stack(losses) if losses else empty).numpy(),
-        correct=(torch.stack(verdicts) if verdicts else empty.bool()).numpy(),
+        margin=(torch.stack(margins) if margins else empty).numpy(),
         labels=labels.cpu().numpy().astype(np.int64),
         indices=keys.cpu().numpy().astype(np.int64),
         length=np.asarray(lengths, dtype=np.float64),

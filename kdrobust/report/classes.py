@@ -77,10 +77,8 @@ def class_bars(
             order = np.argsort(robust["accuracy"], kind="stable")[1:5]
             told += "; next: " + ", ".join(names[int(place)] for place in order)
         each = f"{min(per_class['n'])} to {max(per_class['n'])} samples a class"
-        notes = [
-            f"{'lines' if few else 'band'}: {100 * confidence:g} % Wilson interval; dashed: mean of the classes; {each}",
-            *(["† failed a trust check"] * unreliable),
-        ]
+        spread = f"{'lines' if few else 'band'}: {100 * confidence:g} % Wilson interval"
+        notes = [spread, "dashed: mean of the classes", each, *(["† failed a trust check"] * unreliable)]
         drawn.supxlabel(f"{told}\n{'; '.join(notes)}", x=0.01, ha="left", fontsize=8.5, color="#444444")
 
 

@@ -83,10 +83,10 @@ def _plane(axis: Any, surface: LossSurface, place: int, top: float) -> Any:
     levels = MaxNLocator(20).tick_values(0.0, top)
     picture = axis.contourf(steps, steps, loss, levels=levels, cmap="viridis", extend="neither")
     axis.contour(steps, steps, loss, levels=levels[::2], colors="black", linewidths=0.35, alpha=0.5)
-    right = surface.correct[place]
-    if right.any() and not right.all():
-        border = axis.contour(steps, steps, right.astype(np.float64), levels=[0.5], colors="white", linewidths=2.2)
-        border.set_path_effects([patheffects.withStroke(linewidth=3.6, foreground="black")])
+    margin = surface.margin[place]
+    if np.isfinite(margin).all() and margin.min() < 0 < margin.max():
+        border = axis.contour(steps, steps, margin, levels=[0.0], colors="white", linewidths=1.8)
+        border.set_path_effects([patheffects.withStroke(linewidth=3.2, foreground="black")])
     edge = [patheffects.withStroke(linewidth=2.5, foreground="black")]
     axis.plot([0, 1], [0, 0], color="white", linewidth=1.2, linestyle=(0, (3, 2)), path_effects=edge)
     for a, mark, name in ((0.0, "o", "x"), (1.0, "X", "x'")):

@@ -3,6 +3,7 @@
 from kdrobust.report.classes import class_bars
 from kdrobust.report.corruption_bars import corruption_bars
 from kdrobust.report.costs import cost_markdown, cost_notes, cost_table
+from kdrobust.report.evaluation import curves_of, evaluation_figures
 from kdrobust.report.gallery import gallery
 from kdrobust.report.paired import paired_line, paired_markdown
 from kdrobust.report.plots import adversarial_grid, comparison, training_curves
@@ -33,6 +34,8 @@ __all__ = [
     "cost_markdown",
     "cost_notes",
     "cost_table",
+    "curves_of",
+    "evaluation_figures",
     "footnotes",
     "gallery",
     "human",

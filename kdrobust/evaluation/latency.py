@@ -75,7 +75,7 @@ def measure_latency(
     *,
     batches: Sequence[int] = (1, 128),
     passes: int = PASSES,
-    warmup: int = 10,
+    warmup: int = 3,
     threads: int | None = None,
     device: torch.device | str = "cpu",
     clock: Callable[[], float] = time.perf_counter,

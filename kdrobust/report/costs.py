@@ -63,7 +63,7 @@ def _times(ratio: float) -> str:
 
 
 def _lines(priced: Sequence[_Priced]) -> list[list[str]]:
-    """One line a quantity: its name, each model's value, and the first's as a multiple of the last's."""
+    """One line a quantity: its name, each model's value, first / last (of accuracies: first - last, in points)."""
 
     def line(title: str, values: Sequence[float | None], texts: Sequence[str]) -> list[str]:
         first, last = values[0], values[-1]
@@ -98,7 +98,8 @@ def _lines(priced: Sequence[_Priced]) -> list[list[str]]:
         ("clean accuracy, %", [one.clean for one in priced]),
         ("robust accuracy, %", [one.robust for one in priced]),
     ):
-        lines.append(line(title, values, [f"{100 * value:.1f}" for value in values]))
+        apart = [f"{100 * (values[0] - values[-1]):+.1f}"] if len(values) > 1 else []
+        lines.append([title, *(f"{100 * value:.1f}" for value in values), *apart])
     yields = [per_mflop(one.robust, int(one.cost.get("flops") or 0)) for one in priced]
     lines.append(line("robust points a MFLOP", yields, ["–" if value is None else f"{value:.3g}" for value in yields]))
     return lines
@@ -113,12 +114,14 @@ def cost_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """How the costs were measured: on what machine, with how many threads and passes."""
     priced = _read(rows)
     notes = ["FLOPs: of one forward pass, a multiply-add counts as 2. Robust: worst case over the attacks."]
+    if len(priced) > 1:
+        notes.append("Last column: the ratio; of accuracies the difference in points.")
     timed = [entry for one in priced for entry in one.latency]
     ways = dict.fromkeys((entry["machine"], entry["device"], entry["threads"], entry["passes"]) for entry in timed)
     for machine, device, threads, passes in ways:
         told = f"{threads} {'thread' if threads == 1 else 'threads'}, {passes} timed passes after warm-up"
         notes.append(f"Latency: median [quartiles] on {machine} ({device}), {told}.")
-    if len(ways) > 1:
+    if len({way[:3] for way in ways}) > 1:
         notes.append("Latencies of different machines or threads cannot be compared.")
     if any(one.reasons for one in priced):
         notes.append("†: failed a trust check; its robust accuracy is not to be trusted.")
@@ -127,6 +130,8 @@ def cost_notes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def cost_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """Costs side by side as Markdown: one line a quantity, one column a model, the first as a multiple of the last.
+
+    Of accuracies the last column is the difference in points.
 
     Args:
         rows: as in `kdrobust.report.read_row`, teacher first. Costs are read from the first result's `model` (or the

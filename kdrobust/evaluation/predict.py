@@ -27,23 +27,6 @@ def predict_all(model: nn.Module, inputs: Tensor, batch_size: int) -> Tensor:
     return torch.cat([predict(model, piece) for piece in torch.split(inputs, batch_size)])
 
 
-def answers(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """What a model answered, as numbers a sample.
-
-    Args:
-        logits: [B, K].
-        labels: [B] int64.
-
-    Returns:
-        `predicted` (the class), `confidence` (its probability, in [0, 1]) and `nll` (negative log-likelihood of the
-        true class, in nats), each [B] float32.
-    """
-    logs = logits.double().log_softmax(dim=1)
-    best = logs.max(dim=1)
-    nll = -logs.gather(1, labels.unsqueeze(1)).squeeze(1)
-    return {"predicted": best.indices.float(), "confidence": best.values.exp().float(), "nll": nll.float()}
-
-
 class Connected(nn.Module):
     """A model whose outputs do not depend on its inputs as far as autograd can see, with a gradient of zero instead.
 

@@ -12,18 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from kdrobust.errors import AttackError
+from kdrobust.evaluation.answers import answers
 from kdrobust.evaluation.checks import CheckSettings, run_checks
 from kdrobust.evaluation.outcome import AttackOutcome, Evaluation, Floats
-from kdrobust.evaluation.predict import (
-    answers,
-    connected,
-    eval_mode,
-    predict,
-    predict_all,
-    snapshot,
-    to_unit,
-    what_changed,
-)
+from kdrobust.evaluation.predict import connected, eval_mode, predict, predict_all, snapshot, to_unit, what_changed
 from kdrobust.randomness import address
 
 #: How far beyond ε a float32 perturbation of length ε may come out.

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kdrobust.evaluation import calibration, calibrations, evaluate, merge
-from kdrobust.evaluation.predict import answers
+from kdrobust.evaluation.answers import answers
 
 
 def by_loop(confidence, correct, bins):

@@ -117,7 +117,8 @@ def calibrations(evaluation: Evaluation, *, bins: int = BINS) -> dict[str, Calib
 
     A sample that is wrong without attack is not attacked and counts with its clean answer. The worst case takes each
     sample's x' with the highest negative log-likelihood. x' is what the attack returned: one that stops at the first
-    success leaves the confidence of that moment, one that climbs to the end a higher one.
+    success leaves the confidence of that moment, one that climbs to the end a higher one. Minimum-norm attacks stop on
+    the decision boundary and are left out, so that the worst case's accuracy here may lie above the evaluation's.
 
     Args:
         evaluation: what `evaluate` or `merge` returned.

@@ -88,9 +88,9 @@ def _panel(above: Any, below: Any, panel: Mapping[str, Any]) -> None:
             label=name,
             width=0.0,
         )
-    nll = "" if panel["nll"] is None else f", NLL {panel['nll']:.2f} nats"
+    nll = "" if panel["nll"] is None else f", NLL {panel['nll']:.2f}"
     told = f"ECE {100 * panel['ece']:.1f} %{nll}"
-    above.set_title(told, loc="right", fontsize=9, fontweight="normal")
+    above.set_title(told, loc="right", fontsize=8.5, fontweight="normal")
     above.set_xlim(0, 1)
     above.set_ylim(0, 1)
     below.bar(left + width / 2, counts / panel["n"], width=0.94 * width, color="#9DB7C9")

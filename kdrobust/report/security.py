@@ -67,6 +67,11 @@ def security_plot(
             for entry, curve in drawn_ones:
                 colour = CYCLE[names.index(str(entry["name"])) % len(CYCLE)]
                 _one(axis, curve, colour, begin, stop, doubtful=bool(entry.get("unreliable", False)))
+            for place, name in enumerate(names):
+                clean = _best(name, drawn_ones)["clean"]
+                if clean is not None:
+                    style = {"linewidth": 0.9, "linestyle": (0, (6, 3)), "alpha": 0.6, "zorder": 1}
+                    axis.axhline(clean, color=CYCLE[place % len(CYCLE)], **style)
         main = axes[0]
         main.set_xlim(0, near or 1.0)
         main.set_ylim(0, 1)
@@ -116,15 +121,18 @@ def _one(axis: Any, curve: Mapping[str, Any], colour: str, begin: float, stop: f
             eps[inside], accuracy[inside], yerr=spread, color=colour, marker="o", markersize=4.5, elinewidth=1.2,
             markerfacecolor="white" if doubtful else colour, linestyle="none", clip_on=False, zorder=3,
         )  # fmt: skip
-    if curve["clean"] is not None:
-        axis.axhline(curve["clean"], color=colour, linewidth=0.9, linestyle=(0, (6, 3)), alpha=0.55, zorder=1)
+
+
+def _best(name: str, curves: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Mapping[str, Any]:
+    """The curve a model is summed up by: an exact one, if it has one, then the one of most samples."""
+    mine = [curve for entry, curve in curves if str(entry["name"]) == name]
+    return max(mine, key=lambda curve: (bool(curve["exact"]), int(curve["n"])))
 
 
 def _label(name: str, curves: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], unit: int) -> str:
-    """A model's line in the legend; its numbers are those of its exact curve, if it has one."""
-    mine = [(entry, curve) for entry, curve in curves if str(entry["name"]) == name]
-    best = next((curve for _, curve in mine if curve["exact"]), mine[0][1])
-    parts = [f"{name} †" if any(entry.get("unreliable", False) for entry, _ in mine) else name]
+    best = _best(name, curves)
+    doubtful = any(entry.get("unreliable", False) for entry, _ in curves if str(entry["name"]) == name)
+    parts = [f"{name} †" if doubtful else name]
     if best["auc"] is not None:
         parts.append(f"mean {100 * best['auc']:.1f} % to {number_text(float(best['limit']))}")
     half = best["eps50"]

@@ -85,6 +85,9 @@ def test_security_curves_of_two_sources_and_models(tmp_path, drawn, exact, fixed
     assert steps[0].get_color() == main.get_legend().get_lines()[0].get_color()
     # in the far panel only what lies there, so that points of the other one do not hang outside
     assert [line.get_xdata().tolist() for line in far.lines if line.get_marker() == "o"] == [[64 / 255, 1.0], [1.0]]
+    # one line a model for the accuracy without attack: that of its exact curve
+    dashed = [line.get_ydata()[0] for line in main.lines if line.get_alpha() == 0.6]
+    assert dashed == [0.9, 0.95]
     assert "failed a trust check" in drawn[0].get_supxlabel()
 
 
@@ -170,7 +173,7 @@ def test_reliability_diagram_draws_bins_gaps_and_means(tmp_path, drawn):
     reliability_diagram(panels, tmp_path / "r.png")
     clean_axis, attacked_axis, counts, _ = drawn[0].axes
     assert [axis.get_title(loc="left") for axis in (clean_axis, attacked_axis)] == ["clean", "PGD-20"]
-    assert clean_axis.get_title(loc="right") == f"ECE {100 * clean.ece:.1f} %, NLL {clean.nll:.2f} nats"
+    assert clean_axis.get_title(loc="right") == f"ECE {100 * clean.ece:.1f} %, NLL {clean.nll:.2f}"
     assert attacked_axis.get_title(loc="right") == f"ECE {100 * attacked.ece:.1f} %"
     heights = [bar.get_height() for bar in counts.patches]
     assert heights == pytest.approx([count / 400 for count in clean.bin_counts])

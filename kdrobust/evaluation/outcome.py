@@ -48,7 +48,8 @@ class AttackOutcome:
         outside: [N] how far x' leaves [0, 1]; 0 inside.
         disputed: [N] bool, the attack and a second look at x' disagree about success; counted as broken.
         seconds: wall time, summed over processes.
-        extra: further numbers a sample by name, each [N] float32, NaN where not attacked: queries asked ...
+        extra: further numbers a sample by name, each [N] float32, NaN where not attacked: the model's answer to x'
+            (`predicted`, `confidence`, `nll`), queries asked ...
         notes: what the attack itself warned of.
     """
 
@@ -98,6 +99,8 @@ class Evaluation:
         seed: address of the attacks' random starts.
         batch_size: samples a batch; the verdicts do not depend on it.
         device: where it ran.
+        answers: the model's answers without attack, each [N] float32: `predicted` class, its `confidence` in [0, 1],
+            and the true class's negative log-likelihood `nll` in nats.
         side_effects: what the model had changed after the attacks: batch-norm buffers, training modes.
         checks: the trust checks' verdicts; empty if they were not run.
     """
@@ -110,6 +113,7 @@ class Evaluation:
     seed: int
     batch_size: int
     device: str = "cpu"
+    answers: Mapping[str, Floats] = field(default_factory=dict)
     side_effects: tuple[str, ...] = ()
     checks: tuple[Check, ...] = ()
 
@@ -143,8 +147,8 @@ class Evaluation:
 _SHARED = ("spec", "seconds", "extra", "notes")
 
 
-def _extra(part: AttackOutcome, key: str) -> Floats:
-    return part.extra.get(key, np.full(len(part.correct), np.nan, dtype=np.float32))
+def _column(numbers: Mapping[str, Floats], key: str, n: int) -> Floats:
+    return numbers.get(key, np.full(n, np.nan, dtype=np.float32))
 
 
 def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -179,7 +183,10 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
         per_sample = [entry.name for entry in fields(AttackOutcome) if entry.name not in _SHARED]
         arrays = {key: together([getattr(part, key) for part in parts]) for key in per_sample}
         # a part without samples names no extra numbers
-        extra = {key: together([_extra(part, key) for part in parts]) for part in parts for key in part.extra}
+        extra = {
+            key: together([_column(part.extra, key, len(part.correct)) for part in parts])
+            for key in dict.fromkeys(key for part in parts for key in part.extra)
+        }
         notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
         seconds = sum(part.seconds for part in parts)
         return AttackOutcome(spec=parts[0].spec, seconds=seconds, extra=extra, notes=notes, **arrays)
@@ -190,6 +197,10 @@ def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
         labels=together([part.labels for part in evaluations]),
         clean=together([part.clean for part in evaluations]),
         attacks={name: outcome_of(name) for name in first.attacks},
+        answers={
+            key: together([_column(part.answers, key, len(part)) for part in evaluations])
+            for key in dict.fromkeys(key for part in evaluations for key in part.answers)
+        },
         side_effects=tuple(dict.fromkeys(effect for part in evaluations for effect in part.side_effects)),
         checks=(),
     )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kdrobust.errors import RunFolderError
+from kdrobust.evaluation.figures import summary
 from kdrobust.evaluation.intervals import wilson
 from kdrobust.evaluation.outcome import Bools, Evaluation
 from kdrobust.tracking.atomic import write_bytes, write_json
@@ -39,7 +40,8 @@ def to_result(evaluation: Evaluation, *, confidence: float = 0.95) -> dict[str, 
         confidence: coverage of the Wilson intervals, in (0, 1).
 
     Returns:
-        Plain values: threat, each attack's settings and figures, the worst case, checks, seed, batch size, versions.
+        Plain values: threat, each attack's settings and figures, the worst case, W-Robust, accuracy by class,
+        calibration, security curves, checks, seed, batch size, versions.
 
     Raises:
         RunFolderError: the result does not fit the schema, which is a mistake in an attack's description.
@@ -70,6 +72,7 @@ def to_result(evaluation: Evaluation, *, confidence: float = 0.95) -> dict[str, 
             for name, outcome in evaluation.attacks.items()
         },
         "worst_case": {**figure(evaluation.worst_case), "over": list(evaluation.attacks)},
+        **summary(evaluation, confidence=confidence),
         "checks": [asdict(check) for check in evaluation.checks],
         "unreliable": evaluation.unreliable,
         "reasons": evaluation.reasons,
@@ -97,8 +100,9 @@ def validate(result: dict[str, Any]) -> None:
 def per_sample(evaluation: Evaluation) -> dict[str, NDArray[Any]]:
     """The arrays of `samples.npz`: indices, labels, clean, each attack's verdict by its name, worst_case.
 
-    An attack's distances and further numbers stand beside it as `NAME/distance`, `NAME/queries` ... Verdicts are bool,
-    true where the sample is still classified correctly.
+    An attack's distances and further numbers stand beside it as `NAME/distance`, `NAME/confidence`, `NAME/queries` ...,
+    the answers without attack as `clean/confidence` ... Verdicts are bool, true where the sample is still classified
+    correctly.
     """
     verdicts = {name: outcome.correct for name, outcome in evaluation.attacks.items()}
     numbers = {
@@ -106,6 +110,7 @@ def per_sample(evaluation: Evaluation) -> dict[str, NDArray[Any]]:
         for name, outcome in evaluation.attacks.items()
         for key, values in {"distance": outcome.distance, **outcome.extra}.items()
     }
+    numbers |= {f"clean/{key}": values for key, values in evaluation.answers.items()}
     return {
         "indices": evaluation.indices,
         "labels": evaluation.labels,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdrobust.errors import AttackError
+from kdrobust.evaluation.answers import answers
 from kdrobust.evaluation.checks import CheckSettings, run_checks
 from kdrobust.evaluation.outcome import AttackOutcome, Evaluation, Floats
 from kdrobust.evaluation.predict import connected, eval_mode, predict, predict_all, snapshot, to_unit, what_changed
@@ -98,7 +99,7 @@ def evaluate(
         model.to(device)
         before = snapshot(model)
         with eval_mode(model):
-            clean = _clean_verdicts(model, samples, batch_size, tell)
+            clean, answered = _clean_verdicts(model, samples, batch_size, tell)
             outcomes = {}
             for name, attack in attacks.items():
                 kept = None if store is None else store.load(name, attack.describe())
@@ -121,6 +122,7 @@ def evaluate(
         seed=seed,
         batch_size=batch_size,
         device=str(device),
+        answers=answered,
         side_effects=side_effects,
     )
     if not checks:
@@ -172,8 +174,10 @@ def _check_arguments(
         raise ValueError(f"an attack cannot be called {taken[0]!r}; that name is a column of the results")
 
 
-def _clean_verdicts(model: nn.Module, samples: _Samples, batch_size: int, tell: Progress) -> Tensor:
-    verdicts = torch.zeros(len(samples), dtype=torch.bool)
+def _clean_verdicts(
+    model: nn.Module, samples: _Samples, batch_size: int, tell: Progress
+) -> tuple[Tensor, dict[str, Floats]]:
+    verdicts, answered = torch.zeros(len(samples), dtype=torch.bool), dict[str, Floats]()
     # no gradients are kept, so much more fits at once than in an attack
     for rows in _pieces(torch.arange(len(samples)), max(batch_size, 1000)):
         inputs, labels, _ = samples.batch(rows)
@@ -181,8 +185,15 @@ def _clean_verdicts(model: nn.Module, samples: _Samples, batch_size: int, tell: 
         if logits.dim() != 2 or len(logits) != len(labels):
             raise AttackError(f"model: expected logits of shape [B, K], got {tuple(logits.shape)}")
         verdicts[rows] = (logits.argmax(dim=1) == labels).cpu()
+        _note(answered, answers(logits, labels), rows, len(samples))
         tell("clean", int(rows[-1]) + 1, len(samples))
-    return verdicts
+    return verdicts, answered
+
+
+def _note(columns: dict[str, Floats], values: Mapping[str, Tensor], rows: Tensor, n: int) -> None:
+    for key, found in values.items():
+        column = columns.setdefault(key, np.full(n, np.nan, dtype=np.float32))
+        column[rows.numpy()] = found.detach().float().cpu().numpy()
 
 
 def _attack_all(
@@ -212,7 +223,8 @@ def _attack_all(
         inputs, labels, keys = samples.batch(rows)
         result = attack.run(model, inputs, labels, keys=keys, seed=seed)
         adversarial, fooled = result.adversarial, result.fooled.to(labels.device)
-        again = predict_all(model, adversarial, batch_size).argmax(dim=1) != labels
+        logits = predict_all(model, adversarial, batch_size)
+        again = logits.argmax(dim=1) != labels
         at = rows.numpy()
         away = _norm(adversarial.double() - inputs.double(), norm)
         broken = fooled | again
@@ -224,9 +236,7 @@ def _attack_all(
         figures = (result.goal_start, result.goal_end, away, beyond)
         for key, values in zip(names, figures, strict=True):
             floats[key][at] = values.detach().float().cpu().numpy()
-        for key, values in result.extra.items():
-            column = extra.setdefault(key, np.full(len(samples), np.nan, dtype=np.float32))
-            column[at] = values.detach().float().cpu().numpy()
+        _note(extra, {**result.extra, **answers(logits, labels)}, rows, len(samples))
         notes |= dict.fromkeys(result.notes)
         done += len(rows)
         tell(name, done, len(standing))

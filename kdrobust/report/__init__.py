@@ -1,7 +1,16 @@
 """Reports: plots of a run, and the comparison of models as table and picture."""
 
+from kdrobust.report.classes import class_bars
+from kdrobust.report.corruption_bars import corruption_bars
+from kdrobust.report.costs import cost_markdown, cost_notes, cost_table
+from kdrobust.report.evaluation import curves_of, evaluation_figures
+from kdrobust.report.gallery import gallery
+from kdrobust.report.paired import paired_line, paired_markdown
 from kdrobust.report.plots import adversarial_grid, comparison, training_curves
+from kdrobust.report.reliability import reliability_diagram
 from kdrobust.report.rows import Figure, Row, attack_title, read_row, threat_text
+from kdrobust.report.security import security_plot
+from kdrobust.report.surface import loss_surface_plot
 from kdrobust.report.table import (
     comparison_csv,
     comparison_markdown,
@@ -16,14 +25,27 @@ __all__ = [
     "Row",
     "adversarial_grid",
     "attack_title",
+    "class_bars",
     "comparison",
     "comparison_csv",
     "comparison_markdown",
     "comparison_table",
+    "corruption_bars",
+    "cost_markdown",
+    "cost_notes",
+    "cost_table",
+    "curves_of",
+    "evaluation_figures",
     "footnotes",
+    "gallery",
     "human",
+    "loss_surface_plot",
+    "paired_line",
+    "paired_markdown",
     "print_table",
     "read_row",
+    "reliability_diagram",
+    "security_plot",
     "threat_text",
     "training_curves",
 ]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
+from numpy.typing import ArrayLike
 
 from kdrobust.errors import RunFolderError
+from kdrobust.report.images import as_array, short_name, show_image
 from kdrobust.report.rows import Row, attack_title, read_row, threat_text
 from kdrobust.report.style import BLUE, CYCLE, GREY, ORANGE, VERMILLION, figure
 
@@ -159,7 +159,7 @@ def adversarial_grid(
         ValueError: no samples, or inputs that are no images.
         RunFolderError: the PNG cannot be written.
     """
-    before, after, truth = _array(clean), _array(adversarial), _array(labels)
+    before, after, truth = as_array(clean), as_array(adversarial), as_array(labels)
     if before.ndim != 4 or before.shape[1] not in (1, 3) or not len(before):
         raise ValueError(f"expected images [N, 1 or 3, H, W], got shape {before.shape}")
     count = min(8, len(before))
@@ -167,7 +167,7 @@ def adversarial_grid(
     largest = float(np.abs(after - before).max())
     gain = 0.5 / largest if largest > 0 else 1.0
     pictures = (before, (0.5 + (after - before) * gain).clip(0, 1), after)
-    answers = (_array(predictions_clean), None, _array(predictions_adversarial))
+    answers = (as_array(predictions_clean), None, as_array(predictions_adversarial))
     names = ("clean", f"change\n× {gain:.3g}", "attacked")
     with figure(path, width=1.25 * count + 0.7, height=4.5) as drawn:
         drawn.suptitle(f"Adversarial examples ({eps_text})", x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -175,34 +175,12 @@ def adversarial_grid(
         for line, (images, answer, name) in enumerate(zip(pictures, answers, names, strict=True)):
             for column in range(count):
                 axis = axes[line][column]
-                _picture(axis, images[column], difference=answer is None)
+                show_image(axis, images[column], difference=answer is None)
                 if answer is not None:
                     right = int(answer[column]) == int(truth[column])
-                    told = f"{'✓' if right else '✗'} {_name(class_names, int(answer[column]))}"
+                    told = f"{'✓' if right else '✗'} {short_name(class_names, int(answer[column]))}"
                     axis.set_title(told, fontsize=9, loc="center", color="#00694D" if right else "#B03A00", pad=3)
             axes[line][0].set_ylabel(name, fontsize=10, rotation=0, ha="right", va="center", labelpad=8)
-
-
-def _array(values: ArrayLike) -> NDArray[Any]:
-    # tensors with a graph or on a device do not become arrays by themselves
-    return np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
-
-
-def _picture(axis: Any, image: NDArray[Any], *, difference: bool) -> None:
-    # orange and purple, apart for every kind of colour vision; grey tells nothing from 0
-    colours = "PuOr" if difference else "gray"
-    picture = image[0] if image.shape[0] == 1 else image.transpose(1, 2, 0)
-    axis.imshow(picture, cmap=colours, vmin=0.0, vmax=1.0, interpolation="nearest")
-    axis.set_xticks([])
-    axis.set_yticks([])
-    for spine in axis.spines.values():
-        spine.set_visible(True)
-        spine.set_color("#CCCCCC")
-
-
-def _name(class_names: Sequence[str], label: int) -> str:
-    name = str(class_names[label]) if 0 <= label < len(class_names) else str(label)
-    return name if len(name) <= 12 else name[:11] + "…"
 
 
 def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:

@@ -53,6 +53,8 @@ class Row:
         warnings: what trust checks warned about.
         checked: whether trust checks were run.
         setting: the first result: threat, attacks, confidence.
+        results: every seed's result.
+        class_names: names by label, empty where the row gives none.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Row:
     warnings: tuple[str, ...]
     checked: bool
     setting: Mapping[str, Any]
+    results: tuple[Mapping[str, Any], ...] = ()
+    class_names: tuple[str, ...] = ()
 
 
 def read_row(row: Mapping[str, Any]) -> Row:
@@ -72,7 +76,8 @@ def read_row(row: Mapping[str, Any]) -> Row:
 
     Args:
         row: `name`, and `results`, one dict a seed: the `result.json` of stage `evaluate`, or the part of it that
-            `kdrobust.evaluation.to_result` gives. `parameters` and `flops` win over those of the results' `model`.
+            `kdrobust.evaluation.to_result` gives. `parameters` and `flops` win over those of the results' `model`;
+            `class_names` name the classes.
 
     Raises:
         ValueError: no result, or results of different attacks or sample counts.
@@ -99,6 +104,8 @@ def read_row(row: Mapping[str, Any]) -> Row:
         warnings=tuple(dict.fromkeys(warned)),
         checked=all(result["checks"] for result in results),
         setting=first,
+        results=tuple(results),
+        class_names=tuple(row.get("class_names", ())),
     )
 
 

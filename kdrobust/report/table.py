@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from kdrobust.report.details import detail_lines, detail_notes, detail_of, w_robust_of
 from kdrobust.report.rows import Figure, Row, attack_text, attack_title, read_row, threat_text
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if seeds:
         spread += f"; ±: standard deviation over {' or '.join(map(str, seeds))} seeds"
     lines.append(spread + ".")
+    lines += detail_notes(read)
     lines.append(_verdict(read))
     lines += [f"{_MARK} {row.name}: unreliable: {reason}" for row in read for reason in row.reasons]
     return lines
@@ -126,8 +128,16 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> G
     for row in read:
         # Text, not markup: an interval's brackets are no style
         table.add_row(*(Text(cell) for cell in _cells(row, keys)), style="yellow" if row.reasons else None)
+    tables = [table]
+    if details := detail_lines(read):
+        second = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for place, header in enumerate(details[0]):
+            second.add_column(Text(header), justify="right" if place else "left")
+        for line in details[1:]:
+            second.add_row(*(Text(cell) for cell in line), style="yellow" if line[0].endswith(_MARK) else None)
+        tables.append(second)
     notes = [Text(line, style="yellow" if line.startswith(_MARK) else "dim") for line in footnotes(rows)]
-    return Group(table, *notes)
+    return Group(*tables, *notes)
 
 
 def print_table(table: RenderableType, *, file: TextIO | None = None) -> None:
@@ -156,13 +166,19 @@ def comparison_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     keys = _keys(read)
     headers = _headers(keys, read)
-    lines = [headers, ["---", *(["---:"] * (len(headers) - 1))], *(_cells(row, keys) for row in read)]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return table + "\n\n" + "\n".join(f"- {line}" for line in footnotes(rows)) + "\n"
+    tables = [_markdown([headers, *(_cells(row, keys) for row in read)])]
+    if details := detail_lines(read):
+        tables.append(_markdown(details))
+    return "\n\n".join(tables) + "\n\n" + "\n".join(f"- {line}" for line in footnotes(rows)) + "\n"
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    ruled = [lines[0], ["---", *(["---:"] * (len(lines[0]) - 1))], *lines[1:]]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in ruled)
 
 
 def comparison_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The figures as CSV text: one line a model and attack, shares in [0, 1], unrounded.
+    """The figures as CSV text: one line a model and attack, shares in [0, 1], unrounded; unknown ones are empty.
 
     Args:
         rows: see `kdrobust.report.read_row`.
@@ -170,12 +186,16 @@ def comparison_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     buffer = io.StringIO()
     columns = ["model", "parameters", "flops", "norm", "eps", "attack", "n", "seeds", "accuracy", "std", "low", "high"]
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*columns, "unreliable"])
+    further = ["w_robust", "worst_class", "worst_class_accuracy", "ece", "nll"]
+    writer.writerow([*columns, "unreliable", *further])
     for row in map(read_row, rows):
         threat = row.setting["threat"]
         for key, figure in row.figures.items():
             cost = ["" if value is None else value for value in (row.parameters, row.flops)]
             spread = ["" if figure.std is None else figure.std, *figure.interval]
             where = [threat["norm"], threat["eps"], key, row.n, row.seeds]
-            writer.writerow([row.name, *cost, *where, figure.mean, *spread, str(bool(row.reasons)).lower()])
+            detail = detail_of(row, key)
+            beside = (w_robust_of(row), detail.worst_class, detail.worst_accuracy, detail.ece, detail.nll)
+            known = ["" if value is None else value for value in beside]
+            writer.writerow([row.name, *cost, *where, figure.mean, *spread, str(bool(row.reasons)).lower(), *known])
     return buffer.getvalue()

@@ -38,8 +38,9 @@ def test_files_carry_the_same_figures_twice(evaluation, tmp_path):
     validate(read)
     assert read == json.loads(json.dumps(result))
     with np.load(tmp_path / "samples.npz", allow_pickle=False) as samples:
+        answers = {f"{name}/{key}" for name in ("clean", "fgsm", "pgd") for key in ("predicted", "confidence", "nll")}
         columns = {"indices", "labels", "clean", "fgsm", "pgd", "worst_case", "fgsm/distance", "pgd/distance"}
-        assert set(samples.files) == columns
+        assert set(samples.files) == columns | answers
         for name in ("fgsm", "pgd"):
             assert samples[name].dtype == bool
             assert int(samples[name].sum()) == read["attacks"][name]["correct"]
@@ -83,7 +84,9 @@ def test_every_field_of_the_schema_is_required_and_the_schema_is_one():
 
 
 def test_verdicts_and_results_hide_no_attack_name(evaluation):
-    numbers = ["fgsm/distance", "pgd/distance"]
+    answers = ("predicted", "confidence", "nll")
+    numbers = [f"{name}/{key}" for name in ("fgsm", "pgd") for key in ("distance", *answers)]
+    numbers += [f"clean/{key}" for key in answers]
     assert list(per_sample(evaluation)) == ["indices", "labels", "clean", "fgsm", "pgd", *numbers, "worst_case"]
 
 
@@ -109,3 +112,36 @@ def test_the_suites_compose_and_run(name, attacks, fixture_model, fixture_data):
     assert result["attacks"]["fgsm"]["spec"]["step_size"] == 0.05
     assert result["attacks"]["pgd20"]["spec"]["step_size"] == pytest.approx(0.0125)
     assert result["worst_case"]["correct"] == 1
+
+
+def test_what_stands_beside_the_accuracies_is_that_of_the_samples(fixture_model, fixture_data, suite, tmp_path):
+    evaluation = evaluate(fixture_model(), batch_size=4, seed=3, checks=False, **fixture_data, **suite())
+    result = write_evaluation(tmp_path, evaluation, confidence=0.9)
+    with np.load(tmp_path / "samples.npz", allow_pickle=False) as file:
+        samples = dict(file)
+    assert result["w_robust"] == (samples["clean"].mean() + samples["worst_case"].mean()) / 2
+    found = result["per_class"]
+    assert found["labels"] == sorted(set(samples["labels"].tolist()))
+    for place, label in enumerate(found["labels"]):
+        members = samples["labels"] == label
+        assert found["n"][place] == members.sum()
+        columns = (found["clean"], found["attacks"]["pgd"], found["worst_case"])
+        for name, figures in zip(("clean", "pgd", "worst_case"), columns, strict=True):
+            hits = int(samples[name][members].sum())
+            assert figures["correct"][place] == hits
+            assert (figures["low"][place], figures["high"][place]) == wilson(hits, int(members.sum()), 0.9)
+    for name in ("clean", "pgd"):
+        calibrated = result["calibration"]["clean"] if name == "clean" else result["calibration"]["attacks"][name]
+        seen = np.where(samples["clean"], samples[f"{name}/nll"], samples["clean/nll"])
+        assert calibrated["nll"] == pytest.approx(seen.mean(), rel=1e-6)
+        assert sum(calibrated["bin_counts"]) == calibrated["n"] == 8
+    assert result["curves"] == {}
+
+
+def test_no_samples_have_no_further_figures(fixture_model, fixture_data, suite):
+    none = {key: value[:0] for key, value in fixture_data.items()}
+    result = to_result(evaluate(fixture_model(), batch_size=4, seed=0, checks=False, **none, **suite()))
+    assert result["w_robust"] is None
+    assert result["per_class"]["labels"] == []
+    assert result["per_class"]["worst_case"]["worst"] is None
+    assert result["calibration"]["clean"] is None

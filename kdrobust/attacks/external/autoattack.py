@@ -167,7 +167,7 @@ def _recorded(labels: Tensor) -> Iterator[_Record]:
     class Watched(original):  # type: ignore[misc, valid-type]
         @property
         def robust_flags(self) -> Tensor | None:
-            return self._robust_flags  # type: ignore[no-any-return]
+            return self._robust_flags
 
         @robust_flags.setter
         def robust_flags(self, flags: Tensor) -> None:

@@ -82,6 +82,12 @@ class ExternalAttack(ABC):
     def describe(self) -> dict[str, Any]:
         """All settings as plain values, for result files."""
 
+    def __call__(
+        self, model: Model, inputs: Tensor, labels: Tensor, *, keys: Tensor | None = None, seed: int = 0
+    ) -> Tensor:
+        """Return x' alone; arguments and errors as of `run`."""
+        return self.run(model, inputs, labels, keys=keys, seed=seed).adversarial
+
     def run(
         self, model: Model, inputs: Tensor, labels: Tensor, *, keys: Tensor | None = None, seed: int = 0
     ) -> AttackResult:

@@ -36,13 +36,23 @@ def load_library(package: str, install: str) -> ModuleType:
     """
     root = package.split(".")[0]
     try:
+        # first: of a missing package, the import of its submodule says something else
+        importlib.import_module(root)
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name == root:
             raise UsageError(f"{root} is not installed; {install}") from None
-        raise UsageError(f"importing {root} failed ({error}); pip install {error.name}") from None
+        if error.name is not None and error.name.startswith(f"{root}."):
+            raise UsageError(
+                f"the installed {root} has no {error.name}: another package of that name? {install}"
+            ) from None
+        raise UsageError(f"importing {root} failed ({_line(error)}); pip install {error.name}") from None
     except Exception as error:
-        raise UsageError(f"importing {root} failed ({type(error).__name__}: {error}); {install}") from error
+        raise UsageError(f"importing {root} failed ({type(error).__name__}: {_line(error)}); {install}") from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 class LibraryAttack(ExternalAttack):

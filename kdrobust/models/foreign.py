@@ -266,6 +266,8 @@ def _made(factory: Callable[..., Any], key: str, *positional: Any, **arguments: 
 def _package(name: str, remedy: str) -> ModuleType:
     root = name.split(".")[0]
     try:
+        # first: of a missing package, the import of its submodule says something else
+        importlib.import_module(root)
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name == root:

@@ -153,7 +153,11 @@ def _load(
             "norm": str(arguments.get("threat_model", cfg.threat.norm)),
         }
         folder = Path(str(arguments.get("model_dir", Path(str(cfg.data.root)) / "robustbench")))
-        return load_robustbench(name, **place, folder=folder), place
+        model = load_robustbench(name, **place, folder=folder)
+        # where RobustBench keeps a model of one file; ensembles and timm's have several, or another place
+        files = sorted(folder.glob(f"{place['dataset']}/*/{name}.pt"))
+        hashes = {"weights": {"path": str(files[0]), "sha256": file_hash(files[0])}} if len(files) == 1 else {}
+        return model, {**place, **hashes}
     if source == "torchscript":
         script = _script(node)
         return load_torchscript(script, trust=bool(node.get("trust"))), {"sha256": file_hash(script)}

@@ -31,7 +31,7 @@ class ArtAttack(LibraryAttack):
         batch_size: samples a batch.
 
     Raises:
-        UsageError: see `LibraryAttack`.
+        ValueError, UsageError: see `LibraryAttack`.
 
     Source: Nicolae et al., "Adversarial Robustness Toolbox v1.0.0", 2018, arXiv:1807.01069.
     """

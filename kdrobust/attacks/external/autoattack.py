@@ -15,7 +15,7 @@ from kdrobust.attacks.external.base import ExternalAttack, Found
 from kdrobust.attacks.external.guard import Facade, condensed, overheard
 from kdrobust.attacks.external.library import load_library
 from kdrobust.attacks.threat import Threat
-from kdrobust.errors import AttackError, UsageError
+from kdrobust.errors import AttackError
 
 #: What each version runs, in this order, each on the samples that the ones before it left standing.
 VERSIONS = {
@@ -54,7 +54,8 @@ class AutoAttack(ExternalAttack):
         batch_size: samples a batch; the authors' default is 250.
 
     Raises:
-        UsageError: an unknown version, other pixel bounds, or `pyautoattack` is not installed.
+        ValueError: an unknown version, other pixel bounds, or a batch size below 1.
+        UsageError: `pyautoattack` is not installed.
 
     Source: Croce & Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
         attacks", ICML 2020, arXiv:2003.01690.
@@ -63,7 +64,7 @@ class AutoAttack(ExternalAttack):
     def __init__(self, *, threat: Threat, version: str = "standard", batch_size: int = 250) -> None:
         super().__init__(threat=threat, batch_size=batch_size)
         if version not in VERSIONS:
-            raise UsageError(f"version={version}: AutoAttack has no such version; there are {', '.join(VERSIONS)}")
+            raise ValueError(f"version: AutoAttack has no {version!r}; there are {', '.join(VERSIONS)}")
         self.version = version
         self._library = load_library("pyautoattack", "pip install 'pyautoattack>=0.2,<0.3'")
 

@@ -15,7 +15,7 @@ from kdrobust.attacks.external.guard import Facade, guarded
 from kdrobust.attacks.goals import margin
 from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.threat import Threat, per_sample
-from kdrobust.errors import AttackError, UsageError
+from kdrobust.errors import AttackError
 
 #: How far beyond ball and box float32 arithmetic may end without being worth a note.
 _ROUNDING = 1e-6
@@ -52,7 +52,7 @@ class ExternalAttack(ABC):
         batch_size: samples a batch >= 1.
 
     Raises:
-        UsageError: another pixel range, or a batch size below 1.
+        ValueError: another pixel range, or a batch size below 1.
     """
 
     #: Given all samples at once: the batches are this attack's own matter.
@@ -60,9 +60,9 @@ class ExternalAttack(ABC):
 
     def __init__(self, *, threat: Threat, batch_size: int) -> None:
         if tuple(threat.bounds) != (0.0, 1.0):
-            raise UsageError(f"threat.bounds={list(threat.bounds)}: {type(self).__name__} needs pixels in [0, 1]")
+            raise ValueError(f"threat: bounds are {list(threat.bounds)}, {type(self).__name__} needs pixels in [0, 1]")
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise UsageError(f"batch_size={batch_size}: expected a whole number >= 1")
+            raise ValueError(f"batch_size: expected a whole number >= 1, got {batch_size}")
         self.threat = threat
         self.batch_size = batch_size
 
@@ -102,7 +102,6 @@ class ExternalAttack(ABC):
 
         Raises:
             AttackError: inputs or outputs an attack cannot be honest about, or an answer of another shape.
-            UsageError: an attack that this model's classes do not allow.
         """
         check_shapes(inputs, labels, keys=keys)
         with guarded(model, device=inputs.device, seed=seed):

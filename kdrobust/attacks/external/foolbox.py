@@ -23,7 +23,7 @@ class FoolboxAttack(LibraryAttack):
         batch_size: samples a batch.
 
     Raises:
-        UsageError: see `LibraryAttack`.
+        ValueError, UsageError: see `LibraryAttack`.
 
     Source: Rauber et al., "Foolbox Native", JOSS 5 (2020), 2607.
     """

@@ -49,7 +49,8 @@ def guarded(model: Model, *, device: torch.device, seed: int) -> Iterator[None]:
     trace function of debuggers and coverage. Inside, all of these generators begin at `seed`.
 
     Args:
-        model: the model under attack; it answers in eval mode.
+        model: the model under attack; it answers in eval mode. Of a plain function the parameters are out of reach: the
+            gradients that a library leaves on them stay.
         device: where the inputs live.
         seed: address of what the library draws.
     """
@@ -88,6 +89,17 @@ class _Collector(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(" ".join(record.getMessage().split()))
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Nothing below a warning is logged: libraries chat on the root logger, which is the terminal's."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.INFO))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kdrobust.attacks.external.base import ExternalAttack, Found
-from kdrobust.attacks.external.guard import Facade, condensed
+from kdrobust.attacks.external.guard import Facade, condensed, hushed, overheard
 from kdrobust.attacks.threat import Threat
 from kdrobust.config.numbers import as_number
 from kdrobust.errors import UsageError
@@ -36,9 +36,10 @@ def load_library(package: str, install: str) -> ModuleType:
     """
     root = package.split(".")[0]
     try:
-        # first: of a missing package, the import of its submodule says something else
-        importlib.import_module(root)
-        return importlib.import_module(package)
+        with hushed():
+            # first: of a missing package, the import of its submodule says something else
+            importlib.import_module(root)
+            return importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name == root:
             raise UsageError(f"{root} is not installed; {install}") from None
@@ -66,7 +67,8 @@ class LibraryAttack(ExternalAttack):
         batch_size: samples a batch.
 
     Raises:
-        UsageError: the library is not installed, has no such attack, or the attack does not take an option.
+        ValueError: the library has no such attack, or the attack does not take an option.
+        UsageError: the library is not installed.
     """
 
     #: The module that holds the attacks, and the command that installs it.
@@ -87,11 +89,11 @@ class LibraryAttack(ExternalAttack):
         self.accepts = _accepted(self.factory)
         for key in self.options:
             if key in self.reserved:
-                raise UsageError(f"options.{key}: comes from {self.reserved[key]}; leave it out")
+                raise ValueError(f"options: {key!r} comes from {self.reserved[key]}; leave it out")
             if self.accepts is not None and key not in self.accepts:
                 near = difflib.get_close_matches(key, self.accepts, n=3)
                 known = ", ".join(near or sorted(set(self.accepts) - set(self.reserved)))
-                raise UsageError(f"options.{key}: {name} takes no such argument; near: {known}")
+                raise ValueError(f"options: {name} takes no {key!r}; near: {known}")
 
     @abstractmethod
     def perturb(self, model: Facade, inputs: Tensor, labels: Tensor, *, classes: int) -> Tensor:
@@ -100,18 +102,18 @@ class LibraryAttack(ExternalAttack):
     def search(self, model: Facade, inputs: Tensor, labels: Tensor, *, classes: int, seed: int) -> Found:
         """Batch after batch; see `ExternalAttack.search`."""
         pieces = zip(torch.split(inputs, self.batch_size), torch.split(labels, self.batch_size), strict=True)
-        with warnings.catch_warnings(record=True) as said:
+        with hushed(), overheard(self.library.__name__) as lines, warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             found = torch.cat([self.perturb(model, x, y, classes=classes).detach() for x, y in pieces])
-        lines = [" ".join(str(each.message).split()) for each in said if not issubclass(each.category, _PLANS)]
+        lines += [" ".join(str(each.message).split()) for each in said if not issubclass(each.category, _PLANS)]
         return Found(adversarial=found, notes=condensed(lines))
 
     def describe(self) -> dict[str, Any]:
         """All settings as plain values, for result files."""
-        version = getattr(self.library, "__version__", "unknown")
+        library = f"{self.library.__name__} {getattr(self.library, '__version__', 'of unknown version')}"
         return {
-            "attack": type(self).__name__,
-            "library": f"{self.library.__name__} {version}",
+            "attack": f"{self.name} ({library})",
+            "library": library,
             "threat": self.threat.describe(),
             "name": self.name,
             "options": dict(self.options),
@@ -129,7 +131,7 @@ class LibraryAttack(ExternalAttack):
             names = [key for key, value in vars(holder).items() if inspect.isclass(value) and not key.startswith("_")]
             near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
             hint = f"; near: {', '.join(near)}" if near else ""
-            raise UsageError(f"name={name}: {self.module} has no such attack{hint}")
+            raise ValueError(f"name: {self.module} has no attack {name!r}{hint}")
         return found
 
 

@@ -23,7 +23,7 @@ class TorchAttack(LibraryAttack):
         batch_size: samples a batch.
 
     Raises:
-        UsageError: see `LibraryAttack`.
+        ValueError, UsageError: see `LibraryAttack`.
 
     Source: Kim, "Torchattacks: a PyTorch repository for adversarial attacks", 2020, arXiv:2010.01950.
     """

@@ -11,7 +11,6 @@ import torch
 
 from kdrobust.attacks import GradientAttack, Threat
 from kdrobust.attacks.external import ArtAttack
-from kdrobust.errors import UsageError
 
 from .conftest import Fragile, footprint
 
@@ -54,7 +53,7 @@ def test_what_the_library_is_told(made_up, tiny):
     assert (told["nb_classes"], told["input_shape"], told["clip_values"]) == (5, (1, 8, 8), (0.0, 1.0))
     assert not told["model"].training
     torch.testing.assert_close(result.adversarial, (tiny.inputs + 0.05).clamp(max=1))
-    with pytest.raises(UsageError, match=r"options\.norm: comes from threat\.norm"):
+    with pytest.raises(ValueError, match=r"options: 'norm' comes from threat\.norm"):
         ArtAttack(threat=L2, name="Shift", options={"norm": 2})
 
 

@@ -182,7 +182,7 @@ def test_in_a_suite(tiny):
 
 
 def test_mistakes(monkeypatch):
-    with pytest.raises(UsageError, match="standard, plus, rand"):
+    with pytest.raises(ValueError, match=r"version: .* standard, plus, rand"):
         AutoAttack(threat=Threat(norm="linf", eps=0.1), version="fast")
     monkeypatch.setitem(sys.modules, "pyautoattack", None)
     with pytest.raises(UsageError, match="pip install 'pyautoattack"):

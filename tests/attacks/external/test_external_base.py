@@ -9,7 +9,7 @@ import torch
 
 from kdrobust.attacks import Threat
 from kdrobust.attacks.external import ExternalAttack, Found
-from kdrobust.errors import AttackError, UsageError
+from kdrobust.errors import AttackError
 
 from .conftest import Fragile, footprint
 
@@ -190,10 +190,10 @@ def test_the_same_seed_gives_the_same_draws_whatever_was_drawn_before(tiny):
 
 @pytest.mark.parametrize("size", [0, 1.5, True])
 def test_a_batch_size_that_is_none(size):
-    with pytest.raises(UsageError, match="batch_size"):
+    with pytest.raises(ValueError, match="batch_size: expected"):
         Fake(vandalise, batch_size=size)
 
 
 def test_other_pixels_than_0_to_1_are_refused():
-    with pytest.raises(UsageError, match=r"threat\.bounds"):
+    with pytest.raises(ValueError, match="threat: bounds are"):
         Fake(vandalise, threat=Threat(norm="linf", eps=1, bounds=(0, 255)))

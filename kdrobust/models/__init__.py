@@ -14,14 +14,14 @@ from kdrobust.models.convnet import MLP, ConvNet
 from kdrobust.models.foreign import (
     check_answers,
     load_imported,
-    load_robustbench,
-    load_state,
     load_timm,
     load_torchscript,
     normalised,
 )
 from kdrobust.models.mobilenet import MobileNetV2
 from kdrobust.models.resnet import PreActResNet, ResNet, WideResNet
+from kdrobust.models.robustbench import load_robustbench
+from kdrobust.models.state import load_state
 from kdrobust.models.timm import Timm
 
 __all__ = [

@@ -6,15 +6,12 @@ import warnings
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.models import (
     check_answers,
     load_imported,
-    load_robustbench,
-    load_state,
     load_timm,
     load_torchscript,
     normalised,
@@ -44,57 +41,8 @@ def packages(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in ("robustbench", "mine"):
+        if name.split(".")[0] == "mine":
             del sys.modules[name]
-
-
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda state: state,
-        lambda state: {"state_dict": state, "epoch": 3},
-        lambda state: {"model": state},
-        lambda state: {f"module.{name}": value for name, value in state.items()},
-        lambda state: {"state_dict": {f"module.model.{name}": value for name, value in state.items()}},
-        lambda state: {"net": {f"_orig_mod.{name}": value for name, value in state.items()}},
-    ],
-)
-def test_weights_in_the_usual_wrappings(wrap, tmp_path):
-    torch.save(wrap(small(1).state_dict()), tmp_path / "weights.pt")
-    model = load_state(small(0), tmp_path / "weights.pt")
-    assert torch.equal(model[1].weight, small(1)[1].weight)
-
-
-def test_weights_as_safetensors(tmp_path):
-    save_file(small(1).state_dict(), tmp_path / "weights.safetensors")
-    assert torch.equal(load_state(small(0), tmp_path / "weights.safetensors")[1].weight, small(1)[1].weight)
-    (tmp_path / "weights.safetensors").write_bytes(b"junk")
-    with pytest.raises(CheckpointError, match="no safetensors file"):
-        load_state(small(0), tmp_path / "weights.safetensors")
-    with pytest.raises(CheckpointError, match="no such checkpoint"):
-        load_state(small(0), tmp_path / "other.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("content", "word"),
-    [
-        (lambda: small(), "holds more than data"),
-        (lambda: [1, 2], "no state dict"),
-        (lambda: {"state_dict": {"1.weight": "text"}}, "no state dict"),
-        (dict, "no state dict"),
-        (lambda: {**small().state_dict(), "2.weight": torch.zeros(1)}, "the model has no 2.weight"),
-        (lambda: {"1.weight": torch.zeros(5, 64)}, "it has no 1.bias"),
-        (lambda: {"1.weight": torch.zeros(7, 64), "1.bias": torch.zeros(7)}, r"1\.weight has shape \(7, 64\)"),
-        (lambda: {"other": torch.zeros(1)}, "it has no 1.weight"),
-    ],
-)
-def test_weights_that_are_refused(content, word, tmp_path):
-    torch.save(content(), tmp_path / "weights.pt")
-    before = small()
-    with pytest.raises(CheckpointError, match=word) as error:
-        load_state(before, tmp_path / "weights.pt")
-    assert "\n" not in str(error.value)
-    assert torch.equal(before[1].weight, small()[1].weight)
 
 
 @pytest.fixture
@@ -182,7 +130,8 @@ def test_a_timm_model_with_weights_of_ones_own(tmp_path):
     spec = InputSpec(shape=(1, 32, 32), classes=7)
     trained = timm.create_model("test_resnet", in_chans=1, num_classes=7)
     torch.save(trained.state_dict(), tmp_path / "weights.pt")
-    model = load_timm("test_resnet", spec=spec, weights=tmp_path / "weights.pt")
+    # nothing is fetched where weights are given
+    model = load_timm("test_resnet", spec=spec, weights=tmp_path / "weights.pt", arguments={"pretrained": True})
     inputs = torch.rand(2, 1, 32, 32)
     assert torch.allclose(model.eval()(inputs), trained.eval()(inputs))
 
@@ -195,79 +144,6 @@ def test_timm_mistakes():
         load_timm("resnet18", spec=SPEC)
     with pytest.raises(UsageError, match=r"making the model failed .*depht"):
         load_timm("resnet18", spec=SPEC, weights="w.pt", arguments={"depht": 3})
-
-
-ZOO = """
-    import os
-    import torch
-    from torch import nn
-    def load_model(model_name, model_dir, dataset, threat_model):
-        if (dataset, threat_model, model_name) != ("cifar10", "Linf", "Wong2020Fast"):
-            raise KeyError(model_name)
-        path = os.path.join(model_dir, dataset, threat_model, model_name + ".pt")
-        if not os.path.exists(path):
-            raise OSError("no network\\nat all")
-        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
-        model.load_state_dict(torch.load(path))
-        return model
-"""
-
-
-@pytest.fixture
-def zoo(packages):
-    """A package with the real one's import of a name that is on no index."""
-    head = "from autoattack import AutoAttack\nfrom autoattack.state import EvaluationState\n"
-    write(packages, {"robustbench/__init__.py": head, "robustbench/utils.py": ZOO})
-    return packages
-
-
-def wong(folder, **changes):
-    return load_robustbench(
-        **{"name": "Wong2020Fast", "dataset": "cifar10", "norm": "linf", "folder": folder, **changes}
-    )
-
-
-def test_a_model_of_the_zoo(zoo):
-    place = zoo / "weights" / "cifar10" / "Linf" / "Wong2020Fast.pt"
-    place.parent.mkdir(parents=True)
-    torch.save(small(1).state_dict(), place)
-    model = wong(zoo / "weights")
-    assert torch.equal(model[1].weight, small(1)[1].weight)
-    assert not [name for name in sys.modules if name.split(".")[0] == "autoattack"], "only while it is imported"
-    import pyautoattack
-
-    assert pyautoattack.state.EvaluationState is sys.modules["robustbench"].EvaluationState
-
-
-def test_weights_of_the_zoo_run_no_code(zoo, monkeypatch):
-    place = zoo / "cifar10" / "Linf" / "Wong2020Fast.pt"
-    place.parent.mkdir(parents=True)
-    torch.save(small(1), place)
-    monkeypatch.setattr("torch.serialization._default_to_weights_only", lambda module: False)
-    with pytest.raises(CheckpointError, match="not loaded"):
-        wong(zoo)
-    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in __import__("os").environ
-
-
-def test_zoo_mistakes(zoo, packages):
-    with pytest.raises(UsageError, match="no such model for cifar10 and L2"):
-        wong(zoo, norm="l2")
-    with pytest.raises(UsageError, match="no such model for cifar10 and Linf"):
-        wong(zoo, name="Wong2020Slow")
-    with pytest.raises(CheckpointError, match=r"OSError: no network\); its weights belong in .*Wong2020Fast\.pt"):
-        wong(zoo)
-
-
-def test_no_zoo(monkeypatch, packages):
-    monkeypatch.setitem(sys.modules, "robustbench", None)
-    with pytest.raises(UsageError, match="robustbench is not installed; pip install robustbench"):
-        wong(packages)
-
-
-def test_a_zoo_that_lacks_a_package(packages):
-    write(packages, {"robustbench/__init__.py": "import a_module_that_nobody_has", "robustbench/utils.py": ""})
-    with pytest.raises(UsageError, match="pip install a_module_that_nobody_has"):
-        wong(packages)
 
 
 def test_normalisation_is_explicit():

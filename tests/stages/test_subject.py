@@ -13,7 +13,7 @@ from torch import nn
 from kdrobust.models import file_hash, read_checkpoint, restore_classifier
 from kdrobust.stages.subject import subject_problems
 
-QUICK = ["evaluation.num_samples=40", "evaluation.checks=false", "threads=1", "evaluation.attacks.pgd20.steps=2"]
+QUICK = ["evaluation.num_samples=40", "evaluation.checks=false", "threads=1"]
 
 
 def line(capsys):
@@ -137,7 +137,10 @@ def test_mistakes(mine, capsys, arguments, code, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["model.import=nets_of_mine:soft"], ["probabilities"]),
+        (
+            ["model.import=nets_of_mine:soft", "~evaluation.attacks.fgsm", "~evaluation.attacks.pgd20"],
+            ["probabilities"],
+        ),
         (["model.import=nets_of_mine:make", "+model.arguments.classes=3"], ["3 classes", "the data have 10"]),
         (["model.import=nets_of_mine:make", "data=npz", "data.source.path=colour.npz"], ["does not take inputs"]),
     ],

@@ -46,6 +46,12 @@ def only(monkeypatch):
     return choose
 
 
+def test_who_broke_what(tiny, monkeypatch):
+    monkeypatch.setitem(autoattack.VERSIONS, "standard", ("apgd-ce", "apgd-t"))
+    result = run_at("L2_0.200000", tiny)
+    assert result.extra["broken_by"].tolist() == [1, 0, 0, -1, 0, -1, -1, 0]
+
+
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.inference_mode])
 def test_fab_leaves_no_trace(mode, tiny, tracer, only):
     model = Fragile()

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,9 +59,11 @@ def load_robustbench(name: str, *, dataset: str, norm: str, folder: str | Path) 
 def _package(name: str, remedy: str) -> ModuleType:
     root = name.split(".")[0]
     try:
-        # first: of a missing package, the import of its submodule says something else
-        importlib.import_module(root)
-        return importlib.import_module(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            # first: of a missing package, the import of its submodule says something else
+            importlib.import_module(root)
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name == root:
             raise UsageError(f"{root} is not installed; {remedy}") from None

@@ -26,6 +26,10 @@ HEIGHTS = (
 ALLOWED = {
     ("kdrobust/__init__.py", "version"),
 }
+#: Words that happen to be a method's name too, each with what they mean there.
+HOMONYMS = {
+    "kdrobust/attacks/external/autoattack.py": {"standard"},  # AutoAttack's version of that name
+}
 HEIGHT = {room: height for height, rooms in enumerate(HEIGHTS) for room in rooms}
 ENTRY = HEIGHTS[-1]
 
@@ -142,7 +146,7 @@ def test_no_code_names_a_method(path: Path) -> None:
     constants = {
         node.value for node in ast.walk(tree_of(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    named = constants & method_names()
+    named = (constants & method_names()) - HOMONYMS.get(name_of(path), set())
     assert not named, f"{name_of(path)} names {named}: what a method does is said in its YAML"
 
 

@@ -11,8 +11,17 @@ from kdrobust.models.checkpoint import (
 )
 from kdrobust.models.classifier import Classifier, FeatureTaps, Normalize, build_classifier, tap_shapes
 from kdrobust.models.convnet import MLP, ConvNet
+from kdrobust.models.foreign import (
+    check_answers,
+    load_imported,
+    load_timm,
+    load_torchscript,
+    normalised,
+)
 from kdrobust.models.mobilenet import MobileNetV2
 from kdrobust.models.resnet import PreActResNet, ResNet, WideResNet
+from kdrobust.models.robustbench import load_robustbench
+from kdrobust.models.state import load_state
 from kdrobust.models.timm import Timm
 
 __all__ = [
@@ -27,10 +36,17 @@ __all__ = [
     "Timm",
     "WideResNet",
     "build_classifier",
+    "check_answers",
     "check_spec",
     "checkpoint_payload",
     "file_hash",
+    "load_imported",
+    "load_robustbench",
+    "load_state",
+    "load_timm",
+    "load_torchscript",
     "load_weights",
+    "normalised",
     "read_checkpoint",
     "restore_classifier",
     "stored_spec",

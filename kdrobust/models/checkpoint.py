@@ -47,14 +47,14 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read one of our checkpoints onto the CPU; nothing in it is executed.
+def load_data(path: str | Path) -> Any:
+    """Read a file of `torch.save` onto the CPU; nothing in it is executed.
 
     Raises:
-        CheckpointError: it is missing, damaged, holds more than data, or is not one of ours.
+        CheckpointError: it is missing, damaged, or holds more than data.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except IsADirectoryError:
@@ -80,6 +80,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ArithmeticError,
     ):
         raise CheckpointError(f"{path}: damaged or no checkpoint; train it again or take another file") from None
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read one of our checkpoints onto the CPU; nothing in it is executed.
+
+    Raises:
+        CheckpointError: it is missing, damaged, holds more than data, or is not one of ours.
+    """
+    checkpoint = load_data(path)
     payload = checkpoint.get("kdrobust") if isinstance(checkpoint, dict) else None
     if not isinstance(payload, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(

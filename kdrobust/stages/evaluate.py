@@ -25,7 +25,7 @@ from kdrobust.evaluation import (
     to_result,
     write_samples,
 )
-from kdrobust.models import Classifier, check_spec, file_hash, read_checkpoint, restore_classifier
+from kdrobust.models import Classifier
 from kdrobust.stages import figures
 from kdrobust.stages.comparison import print_comparison
 from kdrobust.stages.run import rank_command
@@ -36,10 +36,10 @@ from kdrobust.stages.setup import (
     log,
     open_run,
     prepare_data,
-    require_file,
     result_header,
     set_threads,
 )
+from kdrobust.stages.subject import load_subject, require_subject, subject_problems
 from kdrobust.tracking import write_result
 
 _SECONDS = 10.0
@@ -107,19 +107,18 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
 
 
 def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
-    """Measure `cfg.checkpoint` on `cfg.data` with the suite `cfg.evaluation` and write `result.json`.
+    """Measure `cfg.checkpoint` or `cfg.model` on `cfg.data` with the suite `cfg.evaluation` and write `result.json`.
 
     Returns:
         The result; None on every process but the first.
     """
-    check_config(cfg)
-    path = require_file(cfg.checkpoint, "checkpoint", "train a model with `kdrobust teacher` or `kdrobust distill`")
-    checkpoint = read_checkpoint(path)
+    check_config(cfg, subject_problems(cfg))
+    require_subject(cfg)
     started = time.monotonic()
     with open_run(cfg, folder) as digest:
         data = prepare_data(cfg)
-        check_spec(checkpoint, data.spec, path)
-        model = restore_classifier(path).eval()
+        subject = load_subject(cfg, data)
+        model = subject.model
         set_threads(cfg, model, data.spec, int(cfg.evaluation.batch_size))
         rank, world, processes = join_ranks(cfg.trainer, rank_command(str(cfg.stage), folder))
         failed = True
@@ -143,7 +142,7 @@ def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
             "data": {"name": data.name, "fingerprint": data.fingerprint},
             "model": {"parameters": cost.parameters, "flops": cost.flops, "size_bytes": cost.size_bytes},
             "threat": instantiate(cfg.threat).describe(),
-            "checkpoint": {"path": str(path), "sha256": file_hash(path)},
+            **subject.header(),
             "evaluation": to_result(evaluation, confidence=float(cfg.evaluation.confidence)),
             "seconds": round(time.monotonic() - started, 3),
             "files": files,

@@ -103,6 +103,7 @@ def _stage(name: str, arguments: list[str]) -> int:
         print(stage_help(name))
         return 0
     from kdrobust.launch import hand_over
+    from kdrobust.shorthand import spell_out
 
-    hand_over(name, arguments)
+    hand_over(name, spell_out(name, arguments))
     return 0

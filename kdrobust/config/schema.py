@@ -9,6 +9,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from kdrobust.config.numbers import as_number
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
@@ -29,6 +31,18 @@ def _integer(least: int) -> Callable[[Any], bool]:
 
 def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        as_number(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(_is_number(item) for item in value)
 
 
 def _seeds(value: Any) -> bool:
@@ -61,7 +75,11 @@ RULES: dict[str, Rule] = {
     "epochs": _EPOCHS,
     "stage": Rule(accepts=_text, expected="the name of a stage"),
     "trusted_modules": Rule(accepts=_optional(_texts), expected="a list of package names, e.g. [my_losses]"),
-    "checkpoint": Rule(accepts=_optional(_text), expected="the path of a checkpoint, or null"),
+    "checkpoint": Rule(
+        accepts=_optional(lambda value: _text(value) or _texts(value)),
+        expected="the path of a checkpoint, a list of several, or null",
+    ),
+    "radii": Rule(accepts=_optional(_numbers), expected="a list of numbers or fractions, smallest first, or null"),
     **{f"model.{key}": _TEXT_OR_NULL for key in ("robustbench", "timm", "torchscript", "import", "weights")},
     "model.arguments": _NODE_OR_NULL,
     "model.normalize": Rule(accepts=_optional(_mapping), expected="{mean: [...], std: [...]}, or null"),

@@ -12,12 +12,14 @@ from kdrobust.evaluation.latency import Latency, machine_name, measure_latency
 from kdrobust.evaluation.outcome import AttackOutcome, Check, Evaluation, merge
 from kdrobust.evaluation.perclass import ClassAccuracies, WorstClass, per_class, w_robust
 from kdrobust.evaluation.result import per_sample, to_result, validate, write_evaluation, write_samples
+from kdrobust.evaluation.store import AttackStore
 from kdrobust.evaluation.subset import stratified
 from kdrobust.evaluation.suite import evaluate
 from kdrobust.evaluation.surface import LossSurface, loss_surface
 
 __all__ = [
     "AttackOutcome",
+    "AttackStore",
     "Calibration",
     "Check",
     "CheckSettings",

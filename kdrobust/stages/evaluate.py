@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.distributed as dist
+import numpy as np
 from omegaconf import DictConfig
 
-from kdrobust.attacks import GradientAttack
 from kdrobust.config import instantiate
 from kdrobust.data import DataModule
-from kdrobust.distributed import evaluation_shard, finish_ranks, join_ranks
+from kdrobust.distributed import finish_ranks, join_ranks
 from kdrobust.evaluation import (
-    Evaluation,
-    evaluate,
-    merge,
+    checkpoint_bytes,
+    compare,
+    corruption_result,
+    measure_latency,
     model_cost,
-    run_checks,
-    stratified,
     to_result,
     write_samples,
 )
-from kdrobust.models import Classifier
+from kdrobust.report import evaluation_figures, paired_line, threat_text
 from kdrobust.stages import figures
-from kdrobust.stages.comparison import print_comparison
+from kdrobust.stages.comparison import print_comparison, write_comparison
+from kdrobust.stages.measuring import Measured, measure, settle_radii
 from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import (
     check_config,
-    choose_device,
     is_main_process,
     log,
     open_run,
@@ -39,113 +37,172 @@ from kdrobust.stages.setup import (
     result_header,
     set_threads,
 )
-from kdrobust.stages.subject import load_subject, require_subject, subject_problems
-from kdrobust.tracking import write_result
+from kdrobust.stages.subject import Subject, load_subjects, require_subject, subject_problems, teacher_of
+from kdrobust.tracking import write_json, write_result
 
-_SECONDS = 10.0
-
-
-def say_progress() -> Callable[[str, int, int], None]:
-    """A progress callback: a line every ten seconds, with the time left of the attack at hand."""
-    state: dict[str, Any] = {"name": "", "began": 0.0, "last": time.monotonic()}
-
-    def tell(name: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if name != state["name"]:
-            state.update(name=name, began=now)
-        if now - state["last"] >= _SECONDS and done:
-            left = (now - state["began"]) / done * (total - done)
-            log.info("evaluate  %s  %d/%d samples  left %ds", name, done, total, round(left))
-            state["last"] = now
-
-    return tell
-
-
-def measure(cfg: DictConfig, model: Classifier, data: DataModule, rank: int, world: int) -> Evaluation | None:
-    """Run the suite on this process's share of the test samples; the whole evaluation comes back on rank 0."""
-    suite = cfg.evaluation
-    test = data.split("test")
-    chosen = stratified(test.labels, suite.num_samples, seed=int(suite.seed))
-    mine = evaluation_shard(chosen, rank, world)
-    attacks: Mapping[str, GradientAttack] = instantiate(suite.attacks)
-    threat, device = instantiate(cfg.threat), choose_device(cfg.trainer)
-    progress = say_progress() if rank == 0 else None
-
-    def arguments(rows: torch.Tensor) -> dict[str, Any]:
-        return {"inputs": test.inputs[rows], "labels": test.labels[rows], "indices": test.indices[rows]}
-
-    part = evaluate(
-        model,
-        **arguments(mine),
-        threat=threat,
-        attacks=attacks,
-        batch_size=int(suite.batch_size),
-        seed=int(suite.seed),
-        device=device,
-        checks=False,
-        progress=progress,
-    )
-    if world > 1:
-        parts: list[Any] = [None] * world
-        dist.all_gather_object(parts, part)
-        if rank:
-            return None
-        part = merge(parts)
-    if not suite.checks:
-        return part
-    return part.with_checks(run_checks(part, model, **arguments(chosen), device=device, progress=progress))
+#: What a result says of its first model.
+_SHOWN = ("model", "checkpoint", "subject", "evaluation", "corruptions")
 
 
 def run(cfg: DictConfig, folder: Path) -> float | None:
-    """Measure a checkpoint and print the table; returns the worst-case accuracy."""
+    """Measure the models of a config and print the table; returns the first one's worst-case accuracy."""
     result = measure_and_write(cfg, folder)
     if result is None:
         return None
-    print_comparison([{"name": str(cfg.run.name), "results": [result]}])
+    rows = result.get("models") or [{"name": str(cfg.run.name), "results": [result]}]
+    print_comparison(rows)
+    for line in result.get("comparisons", []):
+        print(line["text"])
     log.info("%s: results in %s", cfg.run.name, folder)
     return float(result["evaluation"]["worst_case"]["accuracy"])
 
 
 def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
-    """Measure `cfg.checkpoint` or `cfg.model` on `cfg.data` with the suite `cfg.evaluation` and write `result.json`.
+    """Measure what `cfg` names on its data with the suite `cfg.evaluation` and write `result.json`.
+
+    `evaluation` in the result is the first model's at the largest radius. With several models or radii, `models` has
+    one entry for each of them and `comparisons` the models' paired differences.
 
     Returns:
         The result; None on every process but the first.
     """
     check_config(cfg, subject_problems(cfg))
     require_subject(cfg)
+    settle_radii(cfg)
     started = time.monotonic()
     with open_run(cfg, folder) as digest:
         data = prepare_data(cfg)
-        subject = load_subject(cfg, data)
-        model = subject.model
-        set_threads(cfg, model, data.spec, int(cfg.evaluation.batch_size))
-        rank, world, processes = join_ranks(cfg.trainer, rank_command(str(cfg.stage), folder))
-        failed = True
-        try:
-            evaluation = measure(cfg, model, data, rank, world)
-            failed = False
-        finally:
-            finish_ranks(processes, failed=failed)
-        if evaluation is None or not is_main_process():
+        subjects = load_subjects(cfg, data)
+        set_threads(cfg, subjects[0].model, data.spec, int(cfg.evaluation.batch_size))
+        measured = _measure_all(cfg, subjects, data, folder)
+        if not measured or not is_main_process():
             return None
-        write_samples(folder / "samples.npz", evaluation)
-        cost = model_cost(model.cpu(), data.spec)
-        files = {"samples": "samples.npz"}
-        attacks = instantiate(cfg.evaluation.attacks)
-        if attacks and len(data.spec.shape) == 3:
-            files["examples"] = figures.examples(
-                folder, model, data, "test", list(attacks.values())[-1], int(cfg.evaluation.seed)
-            )
-        result = {
+        several = len(measured) > 1 or len(measured[0].evaluations) > 1
+        reports = [_report(cfg, found, data, folder, named=len(measured) > 1) for found in measured]
+        first = reports[0][-1]
+        result: dict[str, Any] = {
             **result_header(cfg, digest),
             "data": {"name": data.name, "fingerprint": data.fingerprint},
-            "model": {"parameters": cost.parameters, "flops": cost.flops, "size_bytes": cost.size_bytes},
-            "threat": instantiate(cfg.threat).describe(),
-            **subject.header(),
-            "evaluation": to_result(evaluation, confidence=float(cfg.evaluation.confidence)),
+            "threat": first["evaluation"]["threat"],
+            **{
+                key: first[key]
+                for key in ("model", "checkpoint", "subject", "evaluation", "corruptions")
+                if key in first
+            },
             "seconds": round(time.monotonic() - started, 3),
-            "files": files,
+            "files": {key: name for report in reports for key, name in report[-1]["files"].items()},
         }
+        if several:
+            result["models"] = _rows(measured, reports)
+            result["comparisons"] = _compare(measured, float(cfg.evaluation.confidence))
+            result["files"] |= write_comparison(result["models"], folder)
         write_result(folder, result)
     return result
+
+
+def _measure_all(cfg: DictConfig, subjects: Sequence[Subject], data: DataModule, folder: Path) -> list[Measured]:
+    rank, world, processes = join_ranks(cfg.trainer, rank_command(str(cfg.stage), folder))
+    failed = True
+    try:
+        found = []
+        for subject in subjects:
+            sources = [other for other in subjects if other is not subject]
+            if cfg.evaluation.get("transfer") and (teacher := teacher_of(subject, data)) is not None:
+                sources.append(teacher)
+            if is_main_process() and len(subjects) > 1:
+                log.info("evaluating %s", subject.name)
+            place = folder if len(subjects) == 1 else folder / subject.name
+            measured = measure(cfg, subject, data, sources=sources, folder=place, rank=rank, world=world)
+            found += [] if measured is None else [measured]
+        failed = False
+    finally:
+        finish_ranks(processes, failed=failed)
+    return found
+
+
+def _report(cfg: DictConfig, found: Measured, data: DataModule, folder: Path, *, named: bool) -> list[dict[str, Any]]:
+    """Write down and draw what was found about one model; one entry a radius."""
+    suite, subject = cfg.evaluation, found.subject
+    place = folder / subject.name if named else folder
+    prefix = f"{subject.name}/" if named else ""
+    place.mkdir(parents=True, exist_ok=True)
+    model = subject.model.cpu()
+    cost = model_cost(model, data.spec)
+    described: dict[str, Any] = {
+        "parameters": cost.parameters,
+        "flops": cost.flops,
+        "size_bytes": cost.size_bytes,
+    }
+    if "path" in subject.origin:
+        described["checkpoint_bytes"] = checkpoint_bytes(subject.origin["path"])
+    if suite.get("latency"):
+        described["latency"] = [asdict(each) for each in measure_latency(model, data.spec)]
+    reports = []
+    for evaluation in found.evaluations:
+        entry = {"model": described, **subject.header(), "files": {}}
+        entry["evaluation"] = to_result(evaluation, confidence=float(suite.confidence))
+        name = "samples.npz" if evaluation is found.evaluation else f"samples_{evaluation.threat['eps']:.6g}.npz"
+        write_samples(place / name, evaluation)
+        entry["files"][f"{prefix}samples"] = f"{prefix}{name}"
+        reports.append(entry)
+    last = reports[-1]
+    if found.corruptions is not None:
+        last["corruptions"] = corruption_result(found.corruptions, confidence=float(suite.confidence))
+    drawn = evaluation_figures(
+        last["evaluation"],
+        place,
+        name=subject.name if named else str(cfg.run.name),
+        class_names=data.spec.class_names or (),
+        classes=data.spec.classes,
+        corruptions=last.get("corruptions"),
+    )
+    attacks = instantiate(cfg.rungs[-1].attacks)
+    if attacks and len(data.spec.shape) == 3:
+        attack = figures.drawable(attacks)
+        if attack is not None:
+            drawn |= figures.attacked(place, model, data, attack, int(suite.seed))
+    last["files"] |= {f"{prefix}{key}": f"{prefix}{file}" for key, file in drawn.items()}
+    write_json(place / "evaluation.json", last["evaluation"])
+    return reports
+
+
+def _rows(measured: Sequence[Measured], reports: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    rows = []
+    for found, entries in zip(measured, reports, strict=True):
+        for entry in entries:
+            name = found.subject.name
+            if len(entries) > 1:
+                name += f" ({threat_text(entry['evaluation']['threat'])})"
+            kept = {key: value for key, value in entry.items() if key != "files"}
+            rows.append({"name": name, "results": [kept]})
+    return rows
+
+
+def _compare(measured: Sequence[Measured], confidence: float) -> list[dict[str, Any]]:
+    """Every pair of models on the same samples: clean, each attack both met, and the worst case, at each radius."""
+    lines = []
+    for place, first in enumerate(measured):
+        for second in measured[place + 1 :]:
+            for one, other in zip(first.evaluations, second.evaluations, strict=True):
+                shared = [name for name in one.attacks if name in other.attacks]
+                # the worst case is over the same attacks only where no model met examples of its own
+                both = list(one.attacks) == list(other.attacks)
+                for column in ("clean", *shared, *(["worst_case"] if both and len(shared) > 1 else [])):
+                    found = compare(one, other, column=column, confidence=confidence)
+                    names = (first.subject.name, second.subject.name)
+                    lines.append(
+                        {
+                            "first": names[0],
+                            "second": names[1],
+                            "eps": float(one.threat["eps"]),
+                            **{key: _plain(value) for key, value in asdict(found).items()},
+                            "text": paired_line(*names, found),
+                        }
+                    )
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    return list(value) if isinstance(value, tuple) else value

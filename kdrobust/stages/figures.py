@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from kdrobust.attacks import GradientAttack, NoAttack
 from kdrobust.data import DataModule
-from kdrobust.evaluation import stratified
+from kdrobust.evaluation import loss_surface, stratified
 from kdrobust.randomness import address
-from kdrobust.report import adversarial_grid, threat_text, training_curves
+from kdrobust.report import adversarial_grid, gallery, loss_surface_plot, threat_text, training_curves
 
 EXAMPLES = 8
 
@@ -36,6 +38,31 @@ def examples(folder: Path, model: nn.Module, data: DataModule, split: str, attac
         folder / "examples.png",
     )
     return "examples.png"
+
+
+def drawable(attacks: Mapping[str, Any]) -> GradientAttack | None:
+    """The suite's last gradient attack that stays in the ball: what examples are drawn with."""
+    found = [attack for attack in attacks.values() if isinstance(attack, GradientAttack)]
+    return found[-1] if found else None
+
+
+def attacked(folder: Path, model: nn.Module, data: DataModule, attack: GradientAttack, seed: int) -> dict[str, str]:
+    """Draw some attacked test samples with the perturbation magnified, and the loss around three of them."""
+    test = data.split("test")
+    rows = stratified(test.labels, EXAMPLES, seed=seed)
+    clean, labels, keys = test.pixels(rows), test.labels[rows], test.indices[rows]
+    adversarial = attack(model, clean, labels, keys=keys, seed=address(seed, "examples"))
+    with torch.no_grad():
+        before, after = model(clean), model(adversarial)
+    names = data.spec.class_names or ()
+    files = {}
+    if data.spec.shape[0] in (1, 3):
+        threat = threat_text(attack.describe()["threat"])
+        gallery(clean, adversarial, labels, before, after, folder / "examples.png", class_names=names, threat=threat)
+        files["examples"] = "examples.png"
+    surface = loss_surface(model, clean[:3], labels[:3], adversarial[:3], keys=keys[:3], seed=seed)
+    loss_surface_plot(surface, folder / "surface.png", class_names=names)
+    return {**files, "surface": "surface.png"}
 
 
 def training(

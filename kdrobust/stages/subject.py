@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from torch import nn
 
 from kdrobust.attacks import check_logits
@@ -70,7 +71,7 @@ def subject_problems(cfg: DictConfig) -> list[str]:
     """
     node = _node(cfg)
     named = [f"model.{source}" for source in SOURCES if node.get(source) is not None]
-    given = [*(["checkpoint"] if cfg.get("checkpoint") is not None else []), *named]
+    given = [*(["checkpoint"] if checkpoints(cfg) else []), *named]
     sources = ", ".join(f"model.{source}" for source in SOURCES)
     if not given:
         return [f"checkpoint: not given; set checkpoint=.../best.ckpt, or one of {sources} for a model from elsewhere"]
@@ -98,8 +99,8 @@ def require_subject(cfg: DictConfig) -> None:
         CheckpointError: a checkpoint that cannot be read.
     """
     node = _node(cfg)
-    if cfg.get("checkpoint") is not None:
-        read_checkpoint(_checkpoint(cfg))
+    for path in checkpoints(cfg):
+        read_checkpoint(_checkpoint(path))
     if node.get("torchscript") is not None:
         load_torchscript(_script(node), trust=bool(node.get("trust")))
     _weights(node)
@@ -120,8 +121,8 @@ def load_subject(cfg: DictConfig, data: DataModule) -> Subject:
     problems = subject_problems(cfg)
     if problems:
         raise UsageError(problems[0])
-    if cfg.get("checkpoint") is not None:
-        return _own(_checkpoint(cfg), data)
+    for path in checkpoints(cfg):
+        return _own(_checkpoint(path), data)
     node = _node(cfg)
     source = next(key for key in SOURCES if node.get(key) is not None)
     key, name = f"model.{source}", str(node[source])
@@ -134,6 +135,52 @@ def load_subject(cfg: DictConfig, data: DataModule) -> Subject:
     short = Path(name).stem if source == "torchscript" else name
     settings = {"normalize": node["normalize"]} if node.get("normalize") else {}
     return Subject(model=model, name=short, origin={"source": source, "name": name, **origin, **settings})
+
+
+def checkpoints(cfg: DictConfig) -> list[str]:
+    """The checkpoints a config names: none, one, or several to be compared."""
+    value = cfg.get("checkpoint")
+    if value is None:
+        return []
+    return [str(each) for each in value] if isinstance(value, ListConfig) else [str(value)]
+
+
+def load_subjects(cfg: DictConfig, data: DataModule) -> list[Subject]:
+    """All models that a config of stage `evaluate` names, their names made different.
+
+    Raises:
+        UsageError: see `load_subject`; a checkpoint that is named twice.
+        CheckpointError: see `load_subject`.
+    """
+    named = checkpoints(cfg)
+    if len(named) < 2:
+        return [load_subject(cfg, data)]
+    twice = next((path for path in named if named.count(path) > 1), None)
+    if twice is not None:
+        raise UsageError(f"checkpoint: {twice} is named twice")
+    subjects = [_own(_checkpoint(path), data) for path in named]
+    names = [subject.name for subject in subjects]
+    return [
+        replace(subject, name=f"{subject.name}_{place}") if names.count(subject.name) > 1 else subject
+        for place, subject in enumerate(subjects)
+    ]
+
+
+def teacher_of(subject: Subject, data: DataModule) -> Subject | None:
+    """The teacher a student of ours learnt from, where its result says which and the file is still the same.
+
+    Args:
+        subject: a student from a checkpoint; its `result.json` lies beside it.
+        data: what both are evaluated on.
+    """
+    try:
+        result = json.loads((Path(subject.origin["path"]).parent / "result.json").read_text(encoding="utf-8"))
+        told = result["teacher"]
+        path = Path(told["checkpoint"])
+        same = file_hash(path) == told["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return replace(_own(path, data), name="teacher") if same else None
 
 
 def _own(path: Path, data: DataModule) -> Subject:
@@ -175,8 +222,8 @@ def _node(cfg: DictConfig) -> dict[str, Any]:
     return {} if node is None else dict(to_plain(node))
 
 
-def _checkpoint(cfg: DictConfig) -> Path:
-    return require_file(cfg.checkpoint, "checkpoint", "train a model with `kdrobust teacher` or `kdrobust distill`")
+def _checkpoint(path: str) -> Path:
+    return require_file(path, "checkpoint", "train a model with `kdrobust teacher` or `kdrobust distill`")
 
 
 def _script(node: Mapping[str, Any]) -> Path:

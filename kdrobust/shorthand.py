@@ -1,0 +1,48 @@
+"""Lists where a stage takes several values at once: `checkpoint=a.ckpt,b.ckpt` is no sweep there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kdrobust.config.numbers import as_number
+
+_SWEEP = ("-m", "--multirun")
+
+
+def _values(argument: str) -> list[str]:
+    value = argument.partition("=")[2]
+    if any(mark in value for mark in "[](){}'\""):
+        return []
+    return [part for part in value.split(",") if part]
+
+
+def _by_size(values: Sequence[str]) -> list[str]:
+    try:
+        return sorted(values, key=as_number)
+    except ValueError:
+        # what is no number is refused with its key later
+        return list(values)
+
+
+def spell_out(stage: str, arguments: Sequence[str]) -> list[str]:
+    """A stage's arguments with several checkpoints and radii written as the lists they are.
+
+    With `-m` the commas are a sweep's, and nothing is changed.
+
+    Args:
+        stage: name of a primary config.
+        arguments: overrides and flags.
+    """
+    if stage != "evaluate" or any(flag in arguments for flag in _SWEEP):
+        return list(arguments)
+    spelled = []
+    for argument in arguments:
+        key, values = argument.partition("=")[0], _values(argument)
+        if key == "checkpoint" and len(values) > 1:
+            spelled.append(f"checkpoint=[{','.join(values)}]")
+        elif key == "threat.eps" and len(values) > 1:
+            radii = _by_size(values)
+            spelled += [f"radii=[{','.join(radii)}]", f"threat.eps={radii[-1]}"]
+        else:
+            spelled.append(argument)
+    return spelled

@@ -1,0 +1,199 @@
+"""Measuring one model with a suite: at one radius or several, alone or with examples from other models."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import Tensor
+
+from kdrobust.attacks import TransferAttack
+from kdrobust.config import instantiate
+from kdrobust.data import DataModule
+from kdrobust.distributed import evaluation_shard
+from kdrobust.errors import UsageError
+from kdrobust.evaluation import (
+    AttackStore,
+    Corrupted,
+    Evaluation,
+    evaluate,
+    evaluate_corruptions,
+    merge,
+    merge_corrupted,
+    run_checks,
+    stratified,
+)
+from kdrobust.stages.setup import choose_device, log
+from kdrobust.stages.subject import Subject
+
+_SECONDS = 10.0
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was found about one model.
+
+    Attributes:
+        subject: the model.
+        evaluations: one a radius, ascending; the last one has the trust checks.
+        corruptions: accuracy under common corruptions, None where the suite has none.
+    """
+
+    subject: Subject
+    evaluations: tuple[Evaluation, ...]
+    corruptions: Corrupted | None
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The one at the largest radius."""
+        return self.evaluations[-1]
+
+
+def say_progress() -> Progress:
+    """A progress callback: a line every ten seconds, with the time left of the attack at hand."""
+    state: dict[str, Any] = {"name": "", "began": 0.0, "last": time.monotonic()}
+
+    def tell(name: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if name != state["name"]:
+            state.update(name=name, began=now)
+        if now - state["last"] >= _SECONDS and done:
+            left = (now - state["began"]) / done * (total - done)
+            log.info("evaluate  %s  %d/%d samples  left %ds", name, done, total, round(left))
+            state["last"] = now
+
+    return tell
+
+
+def settle_radii(cfg: DictConfig) -> None:
+    """Write the suite out at each radius, smallest first, into `cfg.rungs`.
+
+    Other ranks of the job read only its resolved config, in which nothing follows `threat.eps` any more.
+
+    Raises:
+        UsageError: radii that are no ascending numbers.
+    """
+    if cfg.get("rungs") is not None:
+        return
+    listed = cfg.get("radii")
+    radii = [cfg.threat.eps] if listed is None else list(listed)
+    rungs = []
+    for eps in radii:
+        at = cfg.copy()
+        OmegaConf.update(at, "threat.eps", eps)
+        suite = {"threat": at.threat, "attacks": at.evaluation.attacks, "transfer": at.evaluation.get("transfer")}
+        rungs.append({key: None if node is None else _plain(node) for key, node in suite.items()})
+    sizes = [instantiate(OmegaConf.create(rung["threat"])).radius for rung in rungs]
+    if sorted(set(sizes)) != sizes:
+        raise UsageError(f"radii={list(radii)}: expected different radii, the smallest first")
+    with open_dict(cfg):
+        cfg.rungs = rungs
+
+
+def _plain(node: DictConfig) -> Any:
+    return OmegaConf.to_container(node, resolve=True)
+
+
+def _transfers(rung: DictConfig, sources: Sequence[Subject]) -> dict[str, TransferAttack]:
+    made: Mapping[str, Any] = instantiate(rung.transfer) if rung.get("transfer") else {}
+    return {
+        f"{name}_from_{source.name}": TransferAttack(
+            source=source.model, attack=attack, name=source.name, origin=source.origin
+        )
+        for source in sources
+        for name, attack in made.items()
+    }
+
+
+def _digest(values: Tensor) -> str:
+    return hashlib.sha256(values.cpu().numpy().astype("<i8").tobytes()).hexdigest()
+
+
+def measure(
+    cfg: DictConfig,
+    subject: Subject,
+    data: DataModule,
+    *,
+    sources: Sequence[Subject] = (),
+    folder: Path,
+    rank: int = 0,
+    world: int = 1,
+) -> Measured | None:
+    """Run the suite on this process's share of the test samples; the whole comes back on rank 0, None elsewhere.
+
+    Args:
+        cfg: the stage's config, see `settle_radii`.
+        subject: the model.
+        data: prepared.
+        sources: models whose adversarial examples are shown to it, where the suite asks for transfer.
+        folder: finished attacks are kept in its `attacks/`.
+        rank: this process.
+        world: number of processes.
+    """
+    suite = cfg.evaluation
+    test = data.split("test")
+    chosen = stratified(test.labels, suite.num_samples, seed=int(suite.seed))
+    mine = evaluation_shard(chosen, rank, world)
+    device = choose_device(cfg.trainer)
+    progress = say_progress() if rank == 0 else None
+    context = {
+        "model": subject.origin,
+        "data": data.fingerprint,
+        "indices": _digest(test.indices[mine]),
+        "seed": int(suite.seed),
+        "batch_size": int(suite.batch_size),
+        "device": device.type,
+    }
+    store = AttackStore(folder / "attacks", context)
+
+    def arguments(rows: Tensor) -> dict[str, Any]:
+        return {"inputs": test.inputs[rows], "labels": test.labels[rows], "indices": test.indices[rows]}
+
+    evaluations: list[Evaluation] = []
+    for rung in cfg.rungs:
+        part = evaluate(
+            subject.model,
+            **arguments(mine),
+            threat=instantiate(rung.threat),
+            attacks={**instantiate(rung.attacks), **_transfers(rung, sources)},
+            batch_size=int(suite.batch_size),
+            seed=int(suite.seed),
+            device=device,
+            checks=False,
+            progress=progress,
+            store=store,
+        )
+        evaluations.append(merge(_gathered(part, world)))
+    corruptions = None
+    if suite.get("corruptions") and len(data.spec.shape) == 3:
+        found = evaluate_corruptions(
+            subject.model,
+            **arguments(mine),
+            **{key: value for key, value in _plain(suite.corruptions).items() if value is not None},
+            batch_size=int(suite.batch_size),
+            seed=int(suite.seed),
+            device=device,
+            progress=progress,
+        )
+        corruptions = merge_corrupted(_gathered(found, world))
+    if rank:
+        return None
+    if suite.checks:
+        verdicts = run_checks(evaluations[-1], subject.model, **arguments(chosen), device=device, progress=progress)
+        evaluations[-1] = evaluations[-1].with_checks(verdicts)
+    return Measured(subject=subject, evaluations=tuple(evaluations), corruptions=corruptions)
+
+
+def _gathered(part: Any, world: int) -> list[Any]:
+    if world == 1:
+        return [part]
+    parts: list[Any] = [None] * world
+    dist.all_gather_object(parts, part)
+    return parts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from kdrobust.randomness import address
 
 #: Differences up to this share of the samples never count: 0.2 points.
 SMALLEST_TOLERANCE = 0.002
+#: Share that must be exceeded beyond doubt for an alarm where single samples prove nothing.
+UNDOUBTED = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +29,36 @@ class CheckSettings:
 
     Attributes:
         samples: at most so many samples a check.
+        survivors: at most so many survivors in checks that repeat attacks on them (S7, S8), and so many samples where
+            attacks are compared (S4, S10).
+        searched: at most so many samples attacked without gradients (S2).
         noise_draws: draws of random noise a sample (S5).
+        queries: queries of the gradient-free search (S2).
         unbounded_steps: steps of the unbounded attack (S3).
+        curve_steps: steps at each ε of the curve (S4).
+        short_steps: steps of a usual attack (S2, S7, S8, S10).
+        long_steps: steps of the attack that should change nothing (S7).
+        restarts: random starts in all, the evaluation's own included (S8).
+        replayed: survivors whose attack is run again under observation, an attack (S13).
         forwards: repeated forward passes (S11).
         alone: samples that are also predicted one by one (S11).
+        surrogate: another model, inputs in [0, 1] to logits, to transfer examples from (S2); the teacher, say.
     """
 
     samples: int = 128
+    survivors: int = 32
+    searched: int = 64
     noise_draws: int = 100
+    queries: int = 200
     unbounded_steps: int = 100
+    curve_steps: int = 10
+    short_steps: int = 20
+    long_steps: int = 100
+    restarts: int = 5
+    replayed: int = 16
     forwards: int = 5
     alone: int = 16
+    surrogate: nn.Module | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +72,22 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class TrustCheck:
-    """A check as it is listed: its number, name, definition, and the function that does it."""
+    """A check as it is listed.
+
+    Attributes:
+        id: its number, e.g. `"S1"`.
+        name: a few words.
+        definition: what is measured and when it fails.
+        severity: the worst it can say: `fail` makes figures unreliable, `warn` does not.
+        cost: what it computes, in words; the settings say on how many samples.
+        run: the function that does it.
+    """
 
     id: str
     name: str
     definition: str
+    severity: Literal["fail", "warn"]
+    cost: str
     run: Callable[[Probe], Finding]
 
 
@@ -64,7 +96,7 @@ REGISTRY: dict[str, TrustCheck] = {}
 
 
 def trust_check(
-    id: str, name: str, definition: str
+    id: str, name: str, definition: str, *, severity: Literal["fail", "warn"] = "fail", cost: str = "none"
 ) -> Callable[[Callable[[Probe], Finding]], Callable[[Probe], Finding]]:
     """Enter a function into the list of checks.
 
@@ -72,10 +104,12 @@ def trust_check(
         id: `"S"` and the check's number.
         name: a few words.
         definition: what is measured and when it fails.
+        severity: the worst verdict it can give.
+        cost: what it computes, in words.
     """
 
     def enter(function: Callable[[Probe], Finding]) -> Callable[[Probe], Finding]:
-        REGISTRY[id] = TrustCheck(id=id, name=name, definition=definition, run=function)
+        REGISTRY[id] = TrustCheck(id=id, name=name, definition=definition, severity=severity, cost=cost, run=function)
         return function
 
     return enter
@@ -104,6 +138,11 @@ class Probe:
         """The threat model the evaluation is about."""
         return Threat(**self.evaluation.threat)
 
+    @property
+    def batch_size(self) -> int:
+        """Samples at once: no more than the evaluation's own batches hold, or a check may look at."""
+        return min(self.evaluation.batch_size, self.settings.samples)
+
     def seed(self, purpose: str, *where: int) -> int:
         """The address of a check's draws."""
         return address(self.evaluation.seed, f"check/{purpose}", *where)
@@ -131,14 +170,17 @@ class Probe:
         return self.threat.random_start(inputs, "uniform", keys, seed=seed)
 
     def gradient_attacks(self) -> dict[str, AttackOutcome]:
-        """The attacks that say how many gradient steps they take, under the evaluation's own threat."""
+        """The attacks that say how many gradient steps they take, under the evaluation's own threat.
+
+        One that looks for the nearest adversarial example is none of them: it does not climb inside the ball.
+        """
         threat = self.threat
 
         def comparable(outcome: AttackOutcome) -> bool:
-            return outcome.norm == threat.norm and abs(outcome.eps - threat.radius) <= 1e-9
+            own = outcome.norm == threat.norm and abs(outcome.eps - threat.radius) <= 1e-9
+            return own and outcome.steps is not None and not outcome.minimum_norm
 
-        attacks = self.evaluation.attacks.items()
-        return {name: outcome for name, outcome in attacks if outcome.steps is not None and comparable(outcome)}
+        return {name: outcome for name, outcome in self.evaluation.attacks.items() if comparable(outcome)}
 
 
 def tolerance(only_first: int, only_second: int, n: int) -> float:

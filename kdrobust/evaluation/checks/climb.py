@@ -47,18 +47,24 @@ def direction(gradient: Tensor, norm: str) -> Tensor:
     gradient = torch.nan_to_num(gradient, nan=0.0, posinf=0.0, neginf=0.0)
     if norm == "linf":
         return gradient.sign()
-    length: Tensor = gradient.flatten(1).norm(dim=1).clamp(min=1e-12)
-    return gradient / length.view(-1, *[1] * (gradient.dim() - 1))
+    return gradient / per_sample(gradient.flatten(1).norm(dim=1).clamp(min=1e-12), gradient)
 
 
-def into(points: Tensor, inputs: Tensor, *, norm: str, eps: float) -> Tensor:
-    """The points, brought into the ε-ball around the inputs and then into [0, 1]."""
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """[B] as [B, 1, 1, ...], to be broadcast against `like`."""
+    return values.view(-1, *[1] * (like.dim() - 1))
+
+
+def into(points: Tensor, inputs: Tensor, *, norm: str, eps: float | Tensor) -> Tensor:
+    """The points, brought into the ε-ball around the inputs, ε one for all or [B], and then into [0, 1]."""
     delta = points - inputs
+    radius = torch.as_tensor(eps, dtype=inputs.dtype, device=inputs.device).expand(len(inputs))
     if norm == "linf":
-        delta = delta.clamp(-eps, eps)
+        reach = per_sample(radius, inputs)
+        delta = torch.minimum(torch.maximum(delta, -reach), reach)
     else:
         length = delta.flatten(1).norm(dim=1).clamp(min=1e-12)
-        delta = delta * (eps / length).clamp(max=1.0).view(-1, *[1] * (delta.dim() - 1))
+        delta = delta * per_sample((radius / length).clamp(max=1.0), inputs)
     return (inputs + delta).clamp(0.0, 1.0)
 
 
@@ -83,9 +89,9 @@ def climb(
     labels: Tensor,
     *,
     norm: str,
-    eps: float,
+    eps: float | Tensor,
     steps: int,
-    step_size: float,
+    stride: float,
     goal: Goal = cross_entropy,
     begin: Tensor | None = None,
     leave: bool = True,
@@ -98,62 +104,37 @@ def climb(
         inputs: [B, ...] in [0, 1].
         labels: [B] int64.
         norm: `linf` or `l2`.
-        eps: radius, in pixels' units.
+        eps: radius, in pixels' units, one for all or [B].
         steps: how many.
-        step_size: α, in pixels' units.
+        stride: α as a share of ε.
         goal: what rises, [B] of logits and labels.
         begin: where to start, [B, ...]; at the inputs if not given.
         leave: leave a sample alone once it is broken: cheaper, and its verdict is settled.
         batch_size: samples at once.
     """
-    parts = []
-    for rows in torch.split(torch.arange(len(labels)), batch_size):
-        start = inputs[rows] if begin is None else begin[rows]
-        parts.append(
-            _climb(model, inputs[rows], labels[rows], start, norm, eps, steps, step_size, goal=goal, leave=leave)
-        )
-    if not parts:
-        nobody = torch.zeros(0, dtype=torch.bool)
-        return Path(broken=nobody, values=torch.zeros(0, steps + 1), points=inputs)
-    return Path(
-        broken=torch.cat([part.broken for part in parts]),
-        values=torch.cat([part.values for part in parts]),
-        points=torch.cat([part.points for part in parts]),
-    )
-
-
-def _climb(
-    model: nn.Module,
-    inputs: Tensor,
-    labels: Tensor,
-    start: Tensor,
-    norm: str,
-    eps: float,
-    steps: int,
-    step_size: float,
-    *,
-    goal: Goal,
-    leave: bool,
-) -> Path:
-    points = into(start, inputs, norm=norm, eps=eps)
+    radius = torch.as_tensor(eps, dtype=inputs.dtype, device=inputs.device).expand(len(labels))
+    points = into(inputs if begin is None else begin, inputs, norm=norm, eps=radius)
     broken = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
     values = torch.full((len(labels), steps + 1), torch.nan, device=labels.device)
-    rows = torch.arange(len(labels), device=labels.device)
-    for step in range(steps + 1):
-        if step < steps:
-            logits, value, gradient = input_gradient(model, points[rows], labels[rows], goal)
-        else:
-            with torch.no_grad():
-                logits = model(points[rows])
-                value, gradient = goal(logits, labels[rows]), torch.zeros_like(points[rows])
-        values[rows, step] = value.float()
-        fell = logits.argmax(dim=1) != labels[rows]
-        broken[rows[fell]] = True
-        if leave:
-            rows, gradient = rows[~fell], gradient[~fell]
+    for rows in torch.split(torch.arange(len(labels), device=labels.device), batch_size):
+        for step in range(steps + 1):
             if not len(rows):
                 break
-        if step < steps:
-            moved = points[rows] + step_size * direction(gradient, norm)
-            points[rows] = into(moved, inputs[rows], norm=norm, eps=eps)
+            logits, value, gradient = _look(model, points[rows], labels[rows], goal, last=step == steps)
+            values[rows, step] = value.float()
+            fell = logits.argmax(dim=1) != labels[rows]
+            broken[rows[fell]] = True
+            if leave:
+                rows, gradient = rows[~fell], gradient[~fell]
+            moved = points[rows] + per_sample(stride * radius[rows], inputs) * direction(gradient, norm)
+            points[rows] = into(moved, inputs[rows], norm=norm, eps=radius[rows])
     return Path(broken=broken, values=values, points=points)
+
+
+def _look(model: nn.Module, points: Tensor, labels: Tensor, goal: Goal, *, last: bool) -> tuple[Tensor, Tensor, Tensor]:
+    if not last:
+        return input_gradient(model, points, labels, goal)
+    with torch.no_grad():
+        logits = model(points)
+        # nothing moves any more
+        return logits, goal(logits, labels), torch.zeros_like(points)

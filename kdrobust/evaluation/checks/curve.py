@@ -37,20 +37,20 @@ def falling_curve(probe: Probe) -> Finding:
     norm, steps = probe.threat.norm, probe.settings.curve_steps
     unit = math.sqrt(inputs[0].numel()) if norm == "l2" else 1.0
     right = answers == labels
-    standing = [right]
-    for level in LEVELS[1:]:
-        eps = unit * level / 255
-        path = climb(
-            probe.model,
-            inputs[right],
-            labels[right],
-            norm=norm,
-            eps=eps,
-            steps=steps,
-            step_size=2.5 * eps / steps,
-            batch_size=probe.batch_size,
-        )
-        standing.append(torch.zeros_like(right).masked_scatter(right, ~path.broken))
+    # every ε at once: as many samples, far fewer passes
+    radii = unit * torch.tensor(LEVELS[1:], dtype=inputs.dtype, device=inputs.device) / 255
+    path = climb(
+        probe.model,
+        inputs[right].repeat(len(radii), *[1] * (inputs.dim() - 1)),
+        labels[right].repeat(len(radii)),
+        norm=norm,
+        eps=radii.repeat_interleave(int(right.sum())),
+        steps=steps,
+        stride=2.5 / steps,
+        batch_size=probe.batch_size,
+    )
+    stood = ~path.broken.view(len(radii), -1)
+    standing = [right, *(torch.zeros_like(right).masked_scatter(right, each) for each in stood)]
     counts = [int(each.sum()) for each in standing]
     eps_values = [unit * level / 255 for level in LEVELS]
     chance = 1.0 / logits.shape[1]

@@ -11,23 +11,25 @@ from kdrobust.evaluation.intervals import wilson
 
 #: IoAF: the best goal so far, scaled to [0, 1], may change so much over so many last steps.
 LAST_CHANGE, LAST_STEPS = 0.05, 10
+#: Step sizes of usual and of long attacks, as shares of ε.
+SHORT_STRIDE, LONG_STRIDE = 0.25, 0.1
 #: Accuracies under two goals may differ by so much (S10).
 GOAL_GAP = 0.05
 
 
-def _again(probe: Probe, rows: Tensor, steps: int, restart: int, *, leave: bool = True) -> Path:
-    """PGD on cross-entropy from a random start; with more steps they are smaller, down to ε/10."""
+def _again(probe: Probe, rows: Tensor, steps: int, starts: range, *, leave: bool = True) -> Path:
+    """PGD on cross-entropy from some random starts, [starts · B]; with more steps they are smaller, down to ε/10."""
     inputs, labels, keys = probe.batch(rows)
-    eps = probe.threat.radius
+    begin = [probe.noisy(inputs, keys, seed=probe.seed("start", start)) for start in starts]
     return climb(
         probe.model,
-        inputs,
-        labels,
+        inputs.repeat(len(begin), *[1] * (inputs.dim() - 1)),
+        labels.repeat(len(begin)),
         norm=probe.threat.norm,
-        eps=eps,
+        eps=probe.threat.radius,
         steps=steps,
-        step_size=eps / 4 if steps <= probe.settings.short_steps else eps / 10,
-        begin=probe.noisy(inputs, keys, seed=probe.seed("start", restart)),
+        stride=SHORT_STRIDE if steps <= probe.settings.short_steps else LONG_STRIDE,
+        begin=torch.cat(begin),
         leave=leave,
         batch_size=probe.batch_size,
     )
@@ -75,8 +77,8 @@ def converged(probe: Probe) -> Finding:
     if n == 0:
         return NOBODY
     short, long = probe.settings.short_steps, probe.settings.long_steps
-    moving = int(unfinished(_again(probe, rows, short, 0, leave=False).values).sum())
-    broken = int(_again(probe, rows, long, 0).broken.sum())
+    moving = int(unfinished(_again(probe, rows, short, range(1), leave=False).values).sum())
+    broken = int(_again(probe, rows, long, range(1)).broken.sum())
     measured = {"survivors": n, "short": short, "long": long, "broken_by_long": broken, "unfinished": moving}
     problems = []
     if broken > n * tolerance(broken, 0, n):
@@ -103,10 +105,8 @@ def restarts(probe: Probe) -> Finding:
     if n == 0:
         return NOBODY
     further = probe.settings.restarts - 1
-    standing = rows
-    for restart in range(1, further + 1):
-        standing = standing[~_again(probe, standing, probe.settings.short_steps, restart).broken.cpu()]
-    broken = n - len(standing)
+    fell = _again(probe, rows, probe.settings.short_steps, range(1, 1 + further)).broken if further else None
+    broken = 0 if fell is None else int(fell.view(further, n).any(dim=0).sum())
     detail = f"{further} further starts break {broken} of {n} survivors"
     measured = {"survivors": n, "further": further, "broken": broken}
     warned = broken > n * tolerance(broken, 0, n)
@@ -129,16 +129,15 @@ def goals_agree(probe: Probe) -> Finding:
         return Finding(verdict="skipped", detail="nobody is right without an attack")
     inputs, labels, keys = probe.batch(rows)
     start = probe.noisy(inputs, keys, seed=probe.seed("start", 0))
-    eps = probe.threat.radius
     by_entropy, by_margin = (
         climb(
             probe.model,
             inputs,
             labels,
             norm=probe.threat.norm,
-            eps=eps,
+            eps=probe.threat.radius,
             steps=probe.settings.short_steps,
-            step_size=eps / 4,
+            stride=SHORT_STRIDE,
             goal=goal,
             begin=start,
             batch_size=probe.batch_size,

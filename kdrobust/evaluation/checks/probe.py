@@ -49,7 +49,7 @@ class CheckSettings:
     survivors: int = 32
     searched: int = 64
     noise_draws: int = 100
-    queries: int = 200
+    queries: int = 150
     unbounded_steps: int = 100
     curve_steps: int = 10
     short_steps: int = 20

@@ -86,8 +86,8 @@ def silent_success(probe: Probe) -> Finding:
         replayed[name] = found
         few = found["replayed"]
         for key, what in (
-            ("passed_by", "passed by an adversarial example"),
-            ("not_repeated", "was broken when attacked again"),
+            ("passed_by", "passed an adversarial example by"),
+            ("not_repeated", "were broken when attacked again"),
         ):
             count = found[key]
             if count > few * tolerance(count, 0, few):

@@ -77,7 +77,7 @@ def unbounded(probe: Probe) -> Finding:
         norm=norm,
         eps=eps,
         steps=steps,
-        step_size=2.5 * eps / steps,
+        stride=2.5 / steps,
         batch_size=probe.batch_size,
     )
     survivors = int((~path.broken).sum())

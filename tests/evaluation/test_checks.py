@@ -22,10 +22,10 @@ def judged(model, data, suite, eps=0.05, **changes):
     ("how", "fgsm", "pgd", "failing"),
     [
         # accuracies: the table "Broken-model fixtures" of vectors/attacks.md
-        ({"scale": 1e3}, 0.625, 0.625, {"S3", "S6"}),
-        ({"scale": 1e4}, 0.75, 0.75, {"S3", "S6"}),
-        ({"rounded": True}, 0.75, 0.75, {"S3", "S5", "S6"}),
-        ({"detached": True}, 0.75, 0.75, {"S3", "S5", "S6"}),
+        ({"scale": 1e3}, 0.625, 0.625, {"S2", "S3", "S4", "S6"}),
+        ({"scale": 1e4}, 0.75, 0.75, {"S2", "S3", "S4", "S6"}),
+        ({"rounded": True}, 0.75, 0.75, {"S2", "S3", "S4", "S5", "S6"}),
+        ({"detached": True}, 0.75, 0.75, {"S2", "S3", "S4", "S5", "S6"}),
     ],
 )
 def test_models_that_hide_their_gradients_are_flagged(fixture_model, fixture_data, suite, how, fgsm, pgd, failing):
@@ -204,6 +204,19 @@ def test_s13_counts_what_a_second_look_saw_differently():
 
     assert [verdict(0), verdict(2), verdict(20)] == ["pass", "warn", "fail"]
     assert REGISTRY["S13"].run(probe({})).verdict == "skipped"
+
+
+def test_attacks_that_count_no_steps_have_survivors_too():
+    spec = {"attack": "Ensemble", "threat": {"norm": "linf", "eps": 0.05}}
+    given = {"ensemble": dataclasses.replace(outcome(mask(100, range(60)), steps=1), spec=spec)}
+    standing = probe(given).withstood()
+    assert standing.sum() == 40
+    assert REGISTRY["S5"].run(probe(given)).measured["survivors"] == 40
+    square = {"square": dataclasses.replace(given["ensemble"], spec=spec | {"queries": 9})}
+    assert probe(given | square).black_box().keys() == {"square"}
+    assert not probe(square).withstood().any()
+    wider = {"wider": outcome(mask(100, range(90)), steps=5, eps=0.2)}
+    assert (probe(given | wider).withstood() == standing).all()
 
 
 def test_s5_needs_a_gradient_attack_and_survivors():

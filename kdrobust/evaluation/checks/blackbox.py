@@ -13,7 +13,7 @@ from kdrobust.evaluation.checks.patches import random_patches, reach
 from kdrobust.evaluation.checks.probe import Finding, Probe, trust_check
 from kdrobust.evaluation.checks.surrogate import linear_answers, linear_directions
 from kdrobust.evaluation.intervals import paired_error, wilson
-from kdrobust.evaluation.outcome import AttackOutcome, Bools
+from kdrobust.evaluation.outcome import Bools
 from kdrobust.evaluation.predict import eval_mode, predict_all
 
 #: Noisy copies of each sample that the linear surrogate is fitted to, and classes its examples aim at.
@@ -65,12 +65,9 @@ def transferred(probe: Probe, inputs: Tensor, labels: Tensor, keys: Tensor) -> d
 )
 def black_box(probe: Probe) -> Finding:
     """S2: survivors of gradients that fall without them were not robust, their gradients were useless."""
-    if not probe.gradient_attacks():
+    clean, standing, own = probe.evaluation.clean, probe.withstood(), probe.black_box()
+    if len(own) == len(probe.comparable()):
         return Finding(verdict="skipped", detail="needs a gradient attack")
-    clean = probe.evaluation.clean
-    standing = clean.copy()
-    for outcome in probe.evaluation.attacks.values():
-        standing &= outcome.correct | _gradient_free(outcome)
     rows = probe.pick(clean, most=probe.settings.searched)
     if not len(rows):
         return Finding(verdict="skipped", detail="nobody is right without an attack")
@@ -87,11 +84,7 @@ def black_box(probe: Probe) -> Finding:
         batch_size=probe.batch_size,
     )
     here = standing[rows.numpy()]
-    found = {
-        name: _Tally.of(standing[clean], ~outcome.correct[clean])
-        for name, outcome in probe.evaluation.attacks.items()
-        if _gradient_free(outcome)
-    }
+    found = {name: _Tally.of(standing[clean], ~outcome.correct[clean]) for name, outcome in own.items()}
     for name, broken in {"random search": searched, **transferred(probe, inputs, labels, keys)}.items():
         found[name] = _Tally.of(here, broken.cpu().numpy())
     measured = {
@@ -134,7 +127,3 @@ class _Tally:
         doubt = 2.0 * paired_error(self.only_black, self.only_white, self.n)
         stronger = (self.only_black - self.only_white) / max(1, self.n) > STRONGER + doubt
         return stronger or wilson(self.only_black, self.survivors)[0] > FALSE_SHARE
-
-
-def _gradient_free(outcome: AttackOutcome) -> bool:
-    return outcome.steps is None and "queries" in outcome.spec

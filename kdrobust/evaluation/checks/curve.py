@@ -9,6 +9,7 @@ import torch
 
 from kdrobust.evaluation.checks.climb import climb
 from kdrobust.evaluation.checks.probe import Finding, Probe, points, tolerance, trust_check
+from kdrobust.evaluation.intervals import wilson
 from kdrobust.evaluation.predict import predict_all
 
 #: ε of the curve in 1/255 of the pixels' range; ℓ2 takes them as shares of the box's diameter √d.
@@ -20,7 +21,7 @@ LEVELS = (0, 2, 4, 8, 16, 32, 64, 128, 255)
     "the curve falls to chance",
     "Accuracy under 10 steps of PGD from x at ε = 0, 2, 4, 8, 16, 32, 64, 128, 255 of 255 (ℓ2: times √d). Fails where "
     "it rises from one ε to the next by more than max(0.2 points, two standard errors of the paired difference), or "
-    "ends above chance by more than that. Models with one answer are left out.",
+    "ends above chance beyond doubt (lower end of the 95 % Wilson interval). Models with one answer are left out.",
     cost="up to 80 gradients a sample, until it is broken",
 )
 def falling_curve(probe: Probe) -> Finding:
@@ -71,7 +72,7 @@ def falling_curve(probe: Probe) -> Finding:
             told = f"from {points(counts[at] / n)} at ε = {low:.3g} to {points(counts[at + 1] / n)} at {high:.3g}"
             problems.append(f"accuracy rises {told}")
     left = counts[-1]
-    if left / n - chance > tolerance(left, round(chance * n), n):
+    if wilson(left, n)[0] > chance:
         problems.append(f"accuracy {points(left / n)} is left at ε = {eps_values[-1]:.3g}, chance is {points(chance)}")
     if problems:
         return Finding(verdict="fail", detail="; ".join(problems), measured=measured)

@@ -36,10 +36,8 @@ def _again(probe: Probe, rows: Tensor, steps: int, starts: range, *, leave: bool
 
 
 def _survivors(probe: Probe) -> Tensor:
-    """Rows of samples that survived everything; none if no gradient attack was among it."""
-    if not probe.gradient_attacks():
-        return torch.zeros(0, dtype=torch.long)
-    return probe.pick(probe.evaluation.worst_case, most=probe.settings.survivors)
+    """Rows of samples that survived everything; none if no attack with gradients was among it."""
+    return probe.pick(probe.withstood() & probe.evaluation.worst_case, most=probe.settings.survivors)
 
 
 NOBODY = Finding(verdict="skipped", detail="needs survivors of a gradient attack")
@@ -116,8 +114,8 @@ def restarts(probe: Probe) -> Finding:
 @trust_check(
     "S10",
     "cross-entropy and margin agree",
-    "Accuracy under 20 steps of PGD on cross-entropy minus that on the margin, from the same start. Warns above 5 "
-    "points and two standard errors of the paired difference: scaled or saturated logits.",
+    "Accuracy under 20 steps of PGD on cross-entropy minus that on the margin, from the same start. Warns above "
+    "max(5 points, two standard errors of the paired difference): scaled or saturated logits.",
     severity="warn",
     cost="up to 40 gradients a sample, until it is broken",
 )

@@ -51,8 +51,8 @@ class _Watch(TorchFunctionMode):
 @trust_check(
     "S12",
     "no optimisation in the forward pass",
-    "Calls of autograd and optimiser steps while the model answers one batch. Any fails: such a model must be attacked "
-    "through its optimisation.",
+    "Calls of autograd and optimiser steps while the model answers two samples. Any call fails: such a model must be "
+    "attacked through its optimisation.",
     cost="1 forward pass of 2 samples",
 )
 def no_optimisation(probe: Probe) -> Finding:

@@ -169,18 +169,35 @@ class Probe:
         """Inputs moved to a uniform draw from the threat's ball, clipped to [0, 1]."""
         return self.threat.random_start(inputs, "uniform", keys, seed=seed)
 
+    def comparable(self) -> dict[str, AttackOutcome]:
+        """The attacks under the evaluation's own norm and ε."""
+        threat = self.threat
+
+        def same(outcome: AttackOutcome) -> bool:
+            return outcome.norm == threat.norm and abs(outcome.eps - threat.radius) <= 1e-9
+
+        return {name: outcome for name, outcome in self.evaluation.attacks.items() if same(outcome)}
+
     def gradient_attacks(self) -> dict[str, AttackOutcome]:
-        """The attacks that say how many gradient steps they take, under the evaluation's own threat.
+        """Of those, the ones that say how many gradient steps they take.
 
         One that looks for the nearest adversarial example is none of them: it does not climb inside the ball.
         """
-        threat = self.threat
+        attacks = self.comparable().items()
+        return {name: each for name, each in attacks if each.steps is not None and not each.minimum_norm}
 
-        def comparable(outcome: AttackOutcome) -> bool:
-            own = outcome.norm == threat.norm and abs(outcome.eps - threat.radius) <= 1e-9
-            return own and outcome.steps is not None and not outcome.minimum_norm
+    def black_box(self) -> dict[str, AttackOutcome]:
+        """Of those, the ones that count queries and no gradient steps."""
+        attacks = self.comparable().items()
+        return {name: each for name, each in attacks if each.steps is None and "queries" in each.spec}
 
-        return {name: outcome for name, outcome in self.evaluation.attacks.items() if comparable(outcome)}
+    def withstood(self) -> Bools:
+        """[N] bool: right without attack and under every attack that may use gradients; nobody if there is none."""
+        used = [each for name, each in self.comparable().items() if name not in self.black_box()]
+        standing = self.evaluation.clean & bool(used)
+        for outcome in used:
+            standing = standing & outcome.correct
+        return standing
 
 
 def tolerance(only_first: int, only_second: int, n: int) -> float:

@@ -98,16 +98,10 @@ def unbounded(probe: Probe) -> Finding:
 )
 def random_noise(probe: Probe) -> Finding:
     """S5: whoever withstands gradients must withstand blind noise."""
-    attacks = probe.gradient_attacks()
-    if not attacks:
-        return Finding(verdict="skipped", detail="needs a gradient attack")
-    standing = probe.evaluation.clean.copy()
-    for outcome in attacks.values():
-        standing &= outcome.correct
-    rows = probe.pick(standing)
+    rows = probe.pick(probe.withstood())
     n = len(rows)
     if n == 0:
-        return Finding(verdict="skipped", detail="nobody survived the gradient attacks")
+        return Finding(verdict="skipped", detail="needs survivors of a gradient attack")
     inputs, labels, keys = probe.batch(rows)
     draws = probe.settings.noise_draws
     for draw in range(draws):

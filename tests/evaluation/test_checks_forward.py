@@ -140,6 +140,21 @@ def test_s11_sees_that_neighbours_matter(judge, cnn):
     assert judge("S11", cnn).measured["relative_difference_reordered"] < 1e-5
 
 
+def test_a_model_that_cannot_be_looked_at_fails_and_loses_nothing(digits, cnn):
+    class Shy(nn.Module):
+        def forward(self, inputs):
+            if len(inputs) == 1:
+                raise ValueError("Expected more than 1 value per channel\nand more of this")
+            return cnn(inputs)
+
+    data = {key: digits[key][:50] for key in ("inputs", "labels", "indices")}
+    evaluation = evaluate(
+        Shy(), batch_size=50, seed=0, **data, threat=Threat(norm="linf", eps=0.1), attacks={}, checks=True
+    )
+    assert "S11 determinism: could not be run: Expected more than 1 value per channel" in evaluation.reasons
+    assert len(evaluation.checks) == len(REGISTRY)
+
+
 def test_nothing_is_looked_at_without_samples(judge, cnn, digits):
     empty = {key: digits[key][:0] for key in ("inputs", "labels", "indices")}
     evaluation = evaluate(

@@ -65,8 +65,10 @@ def _judge(probe: Probe, progress: Callable[[str, int, int], None] | None) -> tu
         with eval_mode(probe.model):
             try:
                 found = entry.run(probe)
-            except KdrobustError as error:
-                found = Finding(verdict="fail", detail=f"could not be run: {error}")
+            except (KdrobustError, RuntimeError, ValueError) as error:
+                # hours of attacks are not thrown away because a model cannot bear to be looked at
+                told = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                found = Finding(verdict="fail", detail=f"could not be run: {told}")
         verdicts.append(
             Check(
                 id=entry.id,

@@ -12,8 +12,9 @@ from kdrobust.evaluation.checks import (
     replay,
     strength,
 )
-from kdrobust.evaluation.checks.probe import REGISTRY, CheckSettings, Finding, Probe, TrustCheck, tolerance, trust_check
+from kdrobust.evaluation.checks.probe import REGISTRY, Finding, Probe, TrustCheck, tolerance, trust_check
 from kdrobust.evaluation.checks.run import run_checks
+from kdrobust.evaluation.checks.settings import CheckSettings
 
 __all__ = [
     "REGISTRY",

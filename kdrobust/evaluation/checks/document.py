@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from kdrobust.evaluation.checks.probe import REGISTRY, CheckSettings
+from kdrobust.evaluation.checks.probe import REGISTRY
+from kdrobust.evaluation.checks.settings import CheckSettings
 
 #: Where the page stands, from the root of the repository.
 PAGE = "docs/trust-checks.md"

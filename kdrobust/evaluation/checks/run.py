@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from kdrobust.errors import KdrobustError
-from kdrobust.evaluation.checks.probe import REGISTRY, CheckSettings, Finding, Probe
+from kdrobust.evaluation.checks.probe import REGISTRY, Finding, Probe
+from kdrobust.evaluation.checks.settings import CheckSettings
 from kdrobust.evaluation.outcome import Check, Evaluation
 from kdrobust.evaluation.predict import eval_mode
 

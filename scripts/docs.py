@@ -14,6 +14,7 @@ from pathlib import Path
 from kdrobust.config import conf_dir
 from kdrobust.conformance import check_case, read_cases
 from kdrobust.conformance.recipes import find_recipe
+from kdrobust.evaluation.checks.document import markdown as trust_checks_page
 from kdrobust.headers import Header, read_header
 from kdrobust.losses.lookup import public_classes, public_functions
 from kdrobust.losses.terms import LOSS_MODULES
@@ -171,7 +172,7 @@ def methods_page() -> str:
 
 
 #: Page to what writes it.
-PAGES: Mapping[str, Callable[[], str]] = {"methods.md": methods_page}
+PAGES: Mapping[str, Callable[[], str]] = {"methods.md": methods_page, "trust-checks.md": trust_checks_page}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from kdrobust.randomness import address
+
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
 Verdict = Literal["pass", "warn", "fail", "skipped"]
@@ -141,6 +143,11 @@ class Evaluation:
     def with_checks(self, checks: Sequence[Check]) -> Evaluation:
         """The same evaluation with these verdicts."""
         return replace(self, checks=tuple(checks))
+
+
+def attack_seed(seed: int, name: str) -> int:
+    """The address of the random draws of the attack of that name."""
+    return address(seed, f"evaluation/{name}")
 
 
 #: Fields of an outcome that are not one value a sample.

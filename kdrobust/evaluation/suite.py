@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from kdrobust.errors import AttackError
 from kdrobust.evaluation.answers import answers
 from kdrobust.evaluation.checks import CheckSettings, run_checks
-from kdrobust.evaluation.outcome import AttackOutcome, Evaluation, Floats
+from kdrobust.evaluation.outcome import AttackOutcome, Evaluation, Floats, attack_seed
 from kdrobust.evaluation.predict import connected, eval_mode, predict, predict_all, snapshot, to_unit, what_changed
 from kdrobust.evaluation.store import AttackStore
-from kdrobust.randomness import address
 
 #: How far beyond ε a float32 perturbation of length ε may come out.
 ROUNDING = 1e-6
@@ -108,7 +107,7 @@ def evaluate(
                     tell(name, len(samples), len(samples))
                     continue
                 outcomes[name] = _attack_all(
-                    name, attack, model, samples, clean, batch_size, seed=address(seed, f"evaluation/{name}"), tell=tell
+                    name, attack, model, samples, clean, batch_size, seed=attack_seed(seed, name), tell=tell
                 )
                 if store is not None:
                     store.save(name, outcomes[name])

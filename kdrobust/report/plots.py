@@ -239,5 +239,6 @@ def _caption(rows: Sequence[Row]) -> str:
     if max(row.seeds for row in rows) > 1:
         notes.append("dots and ±: seeds and their standard deviation")
     if any(row.reasons for row in rows):
-        notes.append("†, hatched: failed a trust check")
+        failed = sorted({reason.split()[0] for row in rows for reason in row.reasons})
+        notes.append(f"†, hatched: unreliable, failed a trust check ({', '.join(failed)})")
     return f"test samples classified correctly (n = {n})\n" + "; ".join(notes)

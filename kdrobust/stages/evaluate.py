@@ -107,7 +107,7 @@ def _measure_all(cfg: DictConfig, subjects: Sequence[Subject], data: DataModule,
         found = []
         for subject in subjects:
             sources = [other for other in subjects if other is not subject]
-            if cfg.evaluation.get("transfer") and (teacher := teacher_of(subject, data)) is not None:
+            if (teacher := teacher_of(subject, data)) is not None:
                 sources.append(teacher)
             if is_main_process() and len(subjects) > 1:
                 log.info("evaluating %s", subject.name)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch.distributed as dist
 from omegaconf import DictConfig, OmegaConf, open_dict
-from torch import Tensor
+from torch import Tensor, nn
 
 from kdrobust.attacks import TransferAttack
 from kdrobust.config import instantiate
@@ -20,6 +20,7 @@ from kdrobust.distributed import evaluation_shard
 from kdrobust.errors import UsageError
 from kdrobust.evaluation import (
     AttackStore,
+    CheckSettings,
     Corrupted,
     Evaluation,
     evaluate,
@@ -97,8 +98,8 @@ def settle_radii(cfg: DictConfig) -> None:
         cfg.rungs = rungs
 
 
-def _plain(node: DictConfig) -> Any:
-    return OmegaConf.to_container(node, resolve=True)
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 def _transfers(rung: DictConfig, sources: Sequence[Subject]) -> dict[str, TransferAttack]:
@@ -132,7 +133,8 @@ def measure(
         cfg: the stage's config, see `settle_radii`.
         subject: the model.
         data: prepared.
-        sources: models whose adversarial examples are shown to it, where the suite asks for transfer.
+        sources: models whose adversarial examples are shown to it where the suite asks for transfer, a teacher last; a
+            trust check tries that one in any case.
         folder: finished attacks are kept in its `attacks/`.
         rank: this process.
         world: number of processes.
@@ -186,9 +188,17 @@ def measure(
     if rank:
         return None
     if suite.checks:
-        verdicts = run_checks(evaluations[-1], subject.model, **arguments(chosen), device=device, progress=progress)
+        settings = CheckSettings(**_plain(suite.check_settings or {}), surrogate=_surrogate(sources))
+        verdicts = run_checks(
+            evaluations[-1], subject.model, **arguments(chosen), device=device, settings=settings, progress=progress
+        )
         evaluations[-1] = evaluations[-1].with_checks(verdicts)
     return Measured(subject=subject, evaluations=tuple(evaluations), corruptions=corruptions)
+
+
+def _surrogate(sources: Sequence[Subject]) -> nn.Module | None:
+    """What S2 transfers examples from, beside its own: the last source, a student's teacher where it is at hand."""
+    return sources[-1].model if sources else None
 
 
 def _gathered(part: Any, world: int) -> list[Any]:

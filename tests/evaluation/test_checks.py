@@ -22,10 +22,10 @@ def judged(model, data, suite, eps=0.05, **changes):
     ("how", "fgsm", "pgd", "failing"),
     [
         # accuracies: the table "Broken-model fixtures" of vectors/attacks.md
-        ({"scale": 1e3}, 0.625, 0.625, {"S3", "S6"}),
-        ({"scale": 1e4}, 0.75, 0.75, {"S3", "S6"}),
-        ({"rounded": True}, 0.75, 0.75, {"S3", "S5", "S6"}),
-        ({"detached": True}, 0.75, 0.75, {"S3", "S5", "S6"}),
+        ({"scale": 1e3}, 0.625, 0.625, {"S2", "S3", "S4", "S6"}),
+        ({"scale": 1e4}, 0.75, 0.75, {"S2", "S3", "S4", "S6"}),
+        ({"rounded": True}, 0.75, 0.75, {"S2", "S3", "S4", "S5", "S6"}),
+        ({"detached": True}, 0.75, 0.75, {"S2", "S3", "S4", "S5", "S6"}),
     ],
 )
 def test_models_that_hide_their_gradients_are_flagged(fixture_model, fixture_data, suite, how, fgsm, pgd, failing):
@@ -40,7 +40,7 @@ def test_models_that_hide_their_gradients_are_flagged(fixture_model, fixture_dat
 def test_the_plain_fixture_is_not_flagged(fixture_model, fixture_data, suite):
     evaluation, checks = judged(fixture_model(), fixture_data, suite, start="none")
     assert (evaluation.attacks["fgsm"].correct.mean(), evaluation.attacks["pgd"].correct.mean()) == (0.125, 0.125)
-    assert {check.verdict for check in checks.values()} == {"pass"}
+    assert {check.verdict for check in checks.values()} <= {"pass", "skipped"}
     assert not evaluation.unreliable
     assert evaluation.reasons == []
 
@@ -206,6 +206,19 @@ def test_s13_counts_what_a_second_look_saw_differently():
     assert REGISTRY["S13"].run(probe({})).verdict == "skipped"
 
 
+def test_attacks_that_count_no_steps_have_survivors_too():
+    spec = {"attack": "Ensemble", "threat": {"norm": "linf", "eps": 0.05}}
+    given = {"ensemble": dataclasses.replace(outcome(mask(100, range(60)), steps=1), spec=spec)}
+    standing = probe(given).withstood()
+    assert standing.sum() == 40
+    assert REGISTRY["S5"].run(probe(given)).measured["survivors"] == 40
+    square = {"square": dataclasses.replace(given["ensemble"], spec=spec | {"queries": 9})}
+    assert probe(given | square).black_box().keys() == {"square"}
+    assert not probe(square).withstood().any()
+    wider = {"wider": outcome(mask(100, range(90)), steps=5, eps=0.2)}
+    assert (probe(given | wider).withstood() == standing).all()
+
+
 def test_s5_needs_a_gradient_attack_and_survivors():
     assert REGISTRY["S5"].run(probe({})).verdict == "skipped"
     assert REGISTRY["S5"].run(probe({"pgd": outcome(mask(10, range(10)), steps=5)}, n=10)).verdict == "skipped"
@@ -228,17 +241,46 @@ def test_tolerance_is_the_larger_of_points_and_errors():
     assert tolerance(1, 0, 10**6) == 0.002
 
 
+def counted(model, evaluation, data, settings=None):
+    """Samples that passed through the model in the checks: without and with a graph; and the largest batch."""
+    seen = {False: 0, True: 0}
+    largest = 0
+
+    def count(module, inputs):
+        nonlocal largest
+        seen[torch.is_grad_enabled()] += len(inputs[0])
+        largest = max(largest, len(inputs[0]))
+
+    wrapped = nn.Sequential(model)
+    wrapped.register_forward_pre_hook(count)
+    return run_checks(evaluation, wrapped, settings=settings, **data), seen, largest
+
+
 def test_checks_cost_no_more_than_they_may(digits, suite):
     data = {name: digits[name] for name in ("inputs", "labels", "indices")}
-    seen = []
-    model = nn.Sequential(digits["models"]["linear", 0.2])
-    settings = CheckSettings(samples=16, noise_draws=3, unbounded_steps=4, forwards=2, alone=2)
+    model = digits["models"]["linear", 0.2]
     evaluation = evaluate(model, batch_size=300, seed=0, **data, **suite(0.1), checks=False)
-    model.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
-    checks = run_checks(evaluation, model, settings=settings, **data)
-    assert max(seen) <= 16
-    assert sum(seen) < 16 * (3 + 4 + 2 + 2 + 12)
+    few = CheckSettings(
+        samples=16, survivors=8, searched=6, noise_draws=3, queries=5, unbounded_steps=4, curve_steps=2, short_steps=3,
+        long_steps=6, restarts=3, replayed=2, forwards=2, alone=2,
+    )  # fmt: skip
+    checks, seen, largest = counted(model, evaluation, data, few)
+    assert largest <= 16
+    every = 16 * (1 + (1 + 5) + 3 + 4 + (2 + 1) + 7 + 3) + 2 + 2
+    searched = 6 * (5 + 5 + 3 + 4)
+    compared = 8 * (1 + 8 * 3 + (4 + 7) + 2 * 4 + 2 * 4)
+    assert sum(seen.values()) <= every + searched + compared + 2 * 14
     assert {check.id: check for check in checks}["S5"].measured["draws"] == 3
+
+
+def test_all_checks_cost_less_than_twice_pgd_20_on_540_samples(digits, suite):
+    data = {name: digits[name] for name in ("inputs", "labels", "indices")}
+    model = digits["models"]["cnn", 0.1]
+    evaluation = evaluate(model, batch_size=300, seed=0, **data, **suite(0.1, steps=20), checks=False)
+    _, seen, largest = counted(model, evaluation, data)
+    assert largest <= 128
+    # a gradient costs a forward pass and about twice as much backwards
+    assert seen[True] + seen[False] / 3 < 2 * 20 * 540
 
 
 def test_a_new_check_is_one_function(fixture_model, fixture_data, suite):

@@ -33,7 +33,7 @@ def test_a_term_that_never_counts_is_not_active_but_one_that_grows_is():
     grows = {"schedule": "linear", "start": 0, "end": 1, "until": 10}
     read = read_method({"terms": {"never": {**CE, "weight": 0}, "later": {**KL, "weight": grows}}})
     assert list(read.bound(active=True)) == ["later"]
-    assert read.describe()["later"]["weight"] == 0.0
+    assert read.describe()["later"]["weight"] == grows
 
 
 def test_sample_weights_are_bound_beside_their_terms():
@@ -86,7 +86,8 @@ def test_a_balance_takes_numbers_at_construction_and_schedules_at_call():
     late = float(read.balance(values, 6.0)["a"] - before[0])
     assert early == pytest.approx(10 * late)
     assert early == pytest.approx(0.1 * 0.5)
-    assert read.describe()["balance"] == {"function": "RelativeLossBalance", "terms": ["a", "b"]}
+    said = {"function": "RelativeLossBalance", "terms": ["a", "b"], "beta": 2.0, "rate": rate}
+    assert read.describe()["balance"] == said
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_comparison_draws_every_figure_with_its_interval(tmp_path, drawn, rows, 
     assert "46.4 ± 0.4" in [text.get_text() for text in axis.texts]
     assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["clean", "FGSM", "PGD-20"]
     assert "n = 1,000" in axis.get_xlabel()
-    assert "failed a trust check" in drawn[0].get_supxlabel()
+    assert "unreliable, failed a trust check (S6)" in drawn[0].get_supxlabel()
 
 
 def test_comparison_of_one_model_and_of_none(tmp_path, drawn, rows):

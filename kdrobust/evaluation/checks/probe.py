@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from kdrobust.attacks import Threat
+from kdrobust.evaluation.checks.settings import CheckSettings
 from kdrobust.evaluation.intervals import paired_error
 from kdrobust.evaluation.outcome import AttackOutcome, Bools, Evaluation, Verdict
 from kdrobust.evaluation.predict import to_unit
@@ -19,25 +20,8 @@ from kdrobust.randomness import address
 
 #: Differences up to this share of the samples never count: 0.2 points.
 SMALLEST_TOLERANCE = 0.002
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckSettings:
-    """How much the trust checks may look at; their cost grows with these, not with the evaluation.
-
-    Attributes:
-        samples: at most so many samples a check.
-        noise_draws: draws of random noise a sample (S5).
-        unbounded_steps: steps of the unbounded attack (S3).
-        forwards: repeated forward passes (S11).
-        alone: samples that are also predicted one by one (S11).
-    """
-
-    samples: int = 128
-    noise_draws: int = 100
-    unbounded_steps: int = 100
-    forwards: int = 5
-    alone: int = 16
+#: Share that must be exceeded beyond doubt for an alarm where single samples prove nothing.
+UNDOUBTED = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +35,22 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class TrustCheck:
-    """A check as it is listed: its number, name, definition, and the function that does it."""
+    """A check as it is listed.
+
+    Attributes:
+        id: its number, e.g. `"S1"`.
+        name: a few words.
+        definition: what is measured and when it fails.
+        severity: the worst it can say: `fail` makes figures unreliable, `warn` does not.
+        cost: what it computes, in words; the settings say on how many samples.
+        run: the function that does it.
+    """
 
     id: str
     name: str
     definition: str
+    severity: Literal["fail", "warn"]
+    cost: str
     run: Callable[[Probe], Finding]
 
 
@@ -64,7 +59,7 @@ REGISTRY: dict[str, TrustCheck] = {}
 
 
 def trust_check(
-    id: str, name: str, definition: str
+    id: str, name: str, definition: str, *, severity: Literal["fail", "warn"] = "fail", cost: str = "none"
 ) -> Callable[[Callable[[Probe], Finding]], Callable[[Probe], Finding]]:
     """Enter a function into the list of checks.
 
@@ -72,10 +67,12 @@ def trust_check(
         id: `"S"` and the check's number.
         name: a few words.
         definition: what is measured and when it fails.
+        severity: the worst verdict it can give.
+        cost: what it computes, in words.
     """
 
     def enter(function: Callable[[Probe], Finding]) -> Callable[[Probe], Finding]:
-        REGISTRY[id] = TrustCheck(id=id, name=name, definition=definition, run=function)
+        REGISTRY[id] = TrustCheck(id=id, name=name, definition=definition, severity=severity, cost=cost, run=function)
         return function
 
     return enter
@@ -104,6 +101,11 @@ class Probe:
         """The threat model the evaluation is about."""
         return Threat(**self.evaluation.threat)
 
+    @property
+    def batch_size(self) -> int:
+        """Samples at once: no more than the evaluation's own batches hold, or a check may look at."""
+        return min(self.evaluation.batch_size, self.settings.samples)
+
     def seed(self, purpose: str, *where: int) -> int:
         """The address of a check's draws."""
         return address(self.evaluation.seed, f"check/{purpose}", *where)
@@ -130,15 +132,35 @@ class Probe:
         """Inputs moved to a uniform draw from the threat's ball, clipped to [0, 1]."""
         return self.threat.random_start(inputs, "uniform", keys, seed=seed)
 
-    def gradient_attacks(self) -> dict[str, AttackOutcome]:
-        """The attacks that say how many gradient steps they take, under the evaluation's own threat."""
+    def comparable(self) -> dict[str, AttackOutcome]:
+        """The attacks under the evaluation's own norm and ε."""
         threat = self.threat
 
-        def comparable(outcome: AttackOutcome) -> bool:
+        def same(outcome: AttackOutcome) -> bool:
             return outcome.norm == threat.norm and abs(outcome.eps - threat.radius) <= 1e-9
 
-        attacks = self.evaluation.attacks.items()
-        return {name: outcome for name, outcome in attacks if outcome.steps is not None and comparable(outcome)}
+        return {name: outcome for name, outcome in self.evaluation.attacks.items() if same(outcome)}
+
+    def gradient_attacks(self) -> dict[str, AttackOutcome]:
+        """Of those, the ones that say how many gradient steps they take.
+
+        One that looks for the nearest adversarial example is none of them: it does not climb inside the ball.
+        """
+        attacks = self.comparable().items()
+        return {name: each for name, each in attacks if each.steps is not None and not each.minimum_norm}
+
+    def black_box(self) -> dict[str, AttackOutcome]:
+        """Of those, the ones that count queries and no gradient steps."""
+        attacks = self.comparable().items()
+        return {name: each for name, each in attacks if each.steps is None and "queries" in each.spec}
+
+    def withstood(self) -> Bools:
+        """[N] bool: right without attack and under every attack that may use gradients; nobody if there is none."""
+        used = [each for name, each in self.comparable().items() if name not in self.black_box()]
+        standing = self.evaluation.clean & bool(used)
+        for outcome in used:
+            standing = standing & outcome.correct
+        return standing
 
 
 def tolerance(only_first: int, only_second: int, n: int) -> float:

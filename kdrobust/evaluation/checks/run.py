@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from kdrobust.errors import KdrobustError
-from kdrobust.evaluation.checks.probe import REGISTRY, CheckSettings, Finding, Probe
+from kdrobust.evaluation.checks.probe import REGISTRY, Finding, Probe
+from kdrobust.evaluation.checks.settings import CheckSettings
 from kdrobust.evaluation.outcome import Check, Evaluation
 from kdrobust.evaluation.predict import eval_mode
 
@@ -65,8 +66,10 @@ def _judge(probe: Probe, progress: Callable[[str, int, int], None] | None) -> tu
         with eval_mode(probe.model):
             try:
                 found = entry.run(probe)
-            except KdrobustError as error:
-                found = Finding(verdict="fail", detail=f"could not be run: {error}")
+            except (KdrobustError, RuntimeError, ValueError) as error:
+                # hours of attacks are not thrown away because a model cannot bear to be looked at
+                told = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                found = Finding(verdict="fail", detail=f"could not be run: {told}")
         verdicts.append(
             Check(
                 id=entry.id,

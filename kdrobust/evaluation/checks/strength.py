@@ -7,13 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from kdrobust.attacks import GradientAttack, Threat
-from kdrobust.evaluation.checks.probe import Finding, Probe, points, tolerance, trust_check
+from kdrobust.evaluation.checks.climb import climb
+from kdrobust.evaluation.checks.probe import UNDOUBTED, Finding, Probe, points, tolerance, trust_check
 from kdrobust.evaluation.intervals import wilson
-from kdrobust.evaluation.predict import connected, predict
-
-#: Share of survivors that must be exceeded beyond doubt for an alarm (S5, S9): single samples prove nothing.
-UNDOUBTED = 0.05
+from kdrobust.evaluation.predict import predict_all
 
 
 @trust_check(
@@ -56,6 +53,7 @@ def _verdict(failed: list[str], warned: list[str], well: str, measured: dict[str
     "unbounded attack breaks everything",
     "Accuracy under PGD with an ε that reaches any image (ℓ∞: 1, ℓ2: √d, the diameter of the box); models with one "
     "answer are left out. Fails above max(0.2 points, two standard errors), warns above 0.",
+    cost="up to 100 gradients a sample, until it is broken",
 )
 def unbounded(probe: Probe) -> Finding:
     """S3: with every image in reach, no accuracy can remain; what remains is gradient masking."""
@@ -63,27 +61,26 @@ def unbounded(probe: Probe) -> Finding:
     n = len(rows)
     if n == 0:
         return Finding(verdict="skipped", detail="no samples")
-    inputs, labels, keys = probe.batch(rows)
+    inputs, labels, _ = probe.batch(rows)
     norm = probe.threat.norm
     eps = math.sqrt(inputs[0].numel()) if norm == "l2" else 1.0
     steps = probe.settings.unbounded_steps
-    attack = GradientAttack(
-        threat=Threat(norm=norm, eps=eps),
-        goal="cross_entropy",
-        steps=steps,
-        step_size=2.5 * eps / steps,
-        # from x itself: a random start this wide would be a blind search that hides missing gradients
-        start="none",
-    )
-    answers = predict(probe.model, inputs).argmax(dim=1)
+    answers = predict_all(probe.model, inputs, probe.batch_size).argmax(dim=1)
     if bool((answers == answers[0]).all()):
         return Finding(verdict="skipped", detail="the model gives one answer to everything: nothing can change it")
     right = answers == labels
-    survivors = 0
-    if bool(right.any()):
-        model = connected(probe.model, inputs)
-        result = attack.run(model, inputs[right], labels[right], keys=keys[right], seed=probe.seed("unbounded"))
-        survivors = int((~result.fooled).sum())
+    # from x itself: a random start this wide would be a blind search that hides missing gradients
+    path = climb(
+        probe.model,
+        inputs[right],
+        labels[right],
+        norm=norm,
+        eps=eps,
+        steps=steps,
+        stride=2.5 / steps,
+        batch_size=probe.batch_size,
+    )
+    survivors = int((~path.broken).sum())
     share = survivors / n
     measured = {"eps": eps, "steps": steps, "samples": n, "survivors": survivors, "accuracy": share}
     detail = f"accuracy {points(share)} under ε = {eps:.3g} ({n} samples, {steps} steps)"
@@ -97,26 +94,21 @@ def unbounded(probe: Probe) -> Finding:
     "random noise far weaker than gradients",
     "Survivors of every gradient attack that the worst of n uniform draws from the ε-ball breaks. Warns at the first, "
     "fails where their share is above 5 % beyond doubt (lower end of the 95 % Wilson interval).",
+    cost="up to 100 forward passes a sample, until it is broken",
 )
 def random_noise(probe: Probe) -> Finding:
     """S5: whoever withstands gradients must withstand blind noise."""
-    attacks = probe.gradient_attacks()
-    if not attacks:
-        return Finding(verdict="skipped", detail="needs a gradient attack")
-    standing = probe.evaluation.clean.copy()
-    for outcome in attacks.values():
-        standing &= outcome.correct
-    rows = probe.pick(standing)
+    rows = probe.pick(probe.withstood())
     n = len(rows)
     if n == 0:
-        return Finding(verdict="skipped", detail="nobody survived the gradient attacks")
+        return Finding(verdict="skipped", detail="needs survivors of a gradient attack")
     inputs, labels, keys = probe.batch(rows)
     draws = probe.settings.noise_draws
     for draw in range(draws):
         if not len(labels):
             break
         noisy = probe.noisy(inputs, keys, seed=probe.seed("noise", draw))
-        right = predict(probe.model, noisy).argmax(dim=1) == labels
+        right = predict_all(probe.model, noisy, probe.batch_size).argmax(dim=1) == labels
         inputs, labels, keys = inputs[right], labels[right], keys[right]
     broken = n - len(labels)
     measured = {"survivors": n, "draws": draws, "broken": broken}

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from kdrobust.attacks import GradientAttack, NoAttack
+from kdrobust.attacks.goals import cross_entropy
 from kdrobust.data import DataModule
 from kdrobust.evaluation import loss_surface, stratified
 from kdrobust.randomness import address
@@ -60,7 +61,9 @@ def attacked(folder: Path, model: nn.Module, data: DataModule, attack: GradientA
         threat = threat_text(attack.describe()["threat"])
         gallery(clean, adversarial, labels, before, after, folder / "examples.png", class_names=names, threat=threat)
         files["examples"] = "examples.png"
-    surface = loss_surface(model, clean[:3], labels[:3], adversarial[:3], keys=keys[:3], seed=seed)
+    # where the attack climbs highest: a flat map of a sure sample says little
+    most = cross_entropy(after, labels).topk(min(3, len(labels))).indices
+    surface = loss_surface(model, clean[most], labels[most], adversarial[most], keys=keys[most], seed=seed)
     loss_surface_plot(surface, folder / "surface.png", class_names=names)
     return {**files, "surface": "surface.png"}
 

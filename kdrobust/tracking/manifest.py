@@ -23,6 +23,7 @@ PACKAGES = (
     "omegaconf",
     "numpy",
     "scikit-learn",
+    "pyautoattack",
 )
 _SECRET = re.compile(r"(key|token|secret|password)[^=\s]*=\S+", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"://[^/@\s]+@")

@@ -215,6 +215,18 @@ def kl_to_clean(target: Target, *, temperature: float = 1.0) -> Climb:
     return lambda adversarial, logits: kl(fixed, logits, temperature)
 
 
+def likeliest_others(logits: Tensor, labels: Tensor, count: int) -> Tensor:
+    """The classes but the label, the likeliest first, [B, min(count, K - 1)] int64.
+
+    Args:
+        logits: [B, K].
+        labels: [B] int64.
+        count: how many at most.
+    """
+    others = logits.scatter(1, labels.unsqueeze(1), float("-inf"))
+    return others.topk(min(count, logits.shape[1] - 1), dim=1).indices
+
+
 def _of_labels(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Target], Climb]:
     def bind(target: Target) -> Climb:
         return lambda adversarial, logits: function(logits, target.labels)
@@ -227,7 +239,7 @@ def _dlr_targeted(target: Target) -> Climb:
     if targets is None:
         with torch.no_grad():
             logits = target.model(target.inputs)
-        targets = logits.scatter(1, target.labels.unsqueeze(1), float("-inf")).argmax(dim=1)
+        targets = likeliest_others(logits, target.labels, 1).squeeze(1)
     return lambda adversarial, logits: dlr_targeted(logits, target.labels, targets)
 
 
@@ -244,6 +256,8 @@ GOALS: Mapping[str, Callable[[Target], Climb]] = {
 }
 #: Goals that ask the teacher about attacked inputs.
 NEED_LIVE_TEACHER = ("kl_to_live_teacher", "kl_to_linear_teacher")
+#: Goals that aim at a class of `Target.targets`.
+NEED_TARGETS = ("dlr_targeted",)
 
 
 def find_goal(name: str | Callable[[Target], Climb]) -> Callable[[Target], Climb]:

@@ -87,6 +87,19 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     return others.amax(dim=1) - values.gather(1, at).squeeze(1)
 
 
+def margin_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    r"""How far the wanted class leads the true one, $z_t - z_y$, [B].
+
+    Args:
+        logits: [B, K].
+        labels: [B] int64, the true classes y.
+        targets: [B] int64, the wanted classes t.
+    """
+    values = lift(logits)
+    own, wanted = (values.gather(1, at.unsqueeze(1)).squeeze(1) for at in (labels, targets))
+    return wanted - own
+
+
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     r"""Difference of logits ratio $-(z_y - \max_{i \ne y} z_i) / (z_{\pi_1} - z_{\pi_3} + 10^{-12})$, [B].
 
@@ -127,10 +140,8 @@ def dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
         raise UsageError(
             f"attack.goal=dlr_targeted: needs at least 4 classes, the model has {logits.shape[1]}; use margin"
         )
-    values = lift(logits)
-    ordered = values.topk(4, dim=1).values
-    own, wanted = (values.gather(1, at.unsqueeze(1)).squeeze(1) for at in (labels, targets))
-    return (wanted - own) / (ordered[:, 0] - 0.5 * (ordered[:, 2] + ordered[:, 3]) + 1e-12)
+    ordered = lift(logits).topk(4, dim=1).values
+    return margin_targeted(logits, labels, targets) / (ordered[:, 0] - 0.5 * (ordered[:, 2] + ordered[:, 3]) + 1e-12)
 
 
 def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -234,13 +245,16 @@ def _of_labels(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Target
     return bind
 
 
-def _dlr_targeted(target: Target) -> Climb:
-    targets = target.targets
-    if targets is None:
-        with torch.no_grad():
-            logits = target.model(target.inputs)
-        targets = likeliest_others(logits, target.labels, 1).squeeze(1)
-    return lambda adversarial, logits: dlr_targeted(logits, target.labels, targets)
+def _of_targets(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Target], Climb]:
+    def bind(target: Target) -> Climb:
+        targets = target.targets
+        if targets is None:
+            with torch.no_grad():
+                logits = target.model(target.inputs)
+            targets = likeliest_others(logits, target.labels, 1).squeeze(1)
+        return lambda adversarial, logits: function(logits, target.labels, targets)
+
+    return bind
 
 
 #: Name of a goal to what binds it to a batch.
@@ -248,7 +262,8 @@ GOALS: Mapping[str, Callable[[Target], Climb]] = {
     "cross_entropy": _of_labels(cross_entropy),
     "margin": _of_labels(margin),
     "dlr": _of_labels(dlr),
-    "dlr_targeted": _dlr_targeted,
+    "dlr_targeted": _of_targets(dlr_targeted),
+    "margin_targeted": _of_targets(margin_targeted),
     "kl_to_teacher": kl_to_teacher,
     "kl_to_live_teacher": kl_to_live_teacher,
     "kl_to_linear_teacher": kl_to_linear_teacher,
@@ -257,7 +272,7 @@ GOALS: Mapping[str, Callable[[Target], Climb]] = {
 #: Goals that ask the teacher about attacked inputs.
 NEED_LIVE_TEACHER = ("kl_to_live_teacher", "kl_to_linear_teacher")
 #: Goals that aim at a class of `Target.targets`.
-NEED_TARGETS = ("dlr_targeted",)
+NEED_TARGETS = ("dlr_targeted", "margin_targeted")
 
 
 def find_goal(name: str | Callable[[Target], Climb]) -> Callable[[Target], Climb]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -140,13 +140,14 @@ class Cascade:
             "attacks": {name: attack.describe() for name, attack in self.attacks.items()},
         }
 
-    def _pieces(self, rows: Tensor) -> tuple[Tensor, ...]:
+    def _pieces(self, rows: Tensor) -> Sequence[Tensor]:
         # an empty set is one empty piece: its outputs still have a shape and a type
-        return rows.split(self.batch_size)
+        return torch.split(rows, self.batch_size)
 
     def _look(self, model: Model, points: Tensor, labels: Tensor, seed: int, validate: bool) -> tuple[Tensor, Tensor]:
         """The margin [B], and whether the model is wrong, [B] bool."""
-        with prepared(
-            model, points, labels, keys=None, seed=seed, bounds=self.threat.box, validate=validate
-        ) as (samples, logits):
+        with prepared(model, points, labels, keys=None, seed=seed, bounds=self.threat.box, validate=validate) as (
+            samples,
+            logits,
+        ):
             return margin(logits, samples.labels), logits.argmax(dim=1) != samples.labels

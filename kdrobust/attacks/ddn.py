@@ -71,7 +71,11 @@ class DDN(MinimumNorm):
             # x itself is no answer: the first step keeps the first radius
             factor = torch.where(wrong, 1.0 - self.gamma, 1.0 + self.gamma) if step else 1.0
             radius = radius * factor
-            moved = point - inputs + self.threat.step(gradient, cosine(self.step_size, 0.01 * self.step_size, step, self.steps))
+            moved = (
+                point
+                - inputs
+                + self.threat.step(gradient, cosine(self.step_size, 0.01 * self.step_size, step, self.steps))
+            )
             moved = per_sample(radius, moved) * moved / l2_norm(moved).clamp(min=1e-12)
             point = self.threat.clip(inputs + moved)
         nearest.consider(point, look(samples.model, climb, point)[1])

@@ -23,8 +23,8 @@ class FMN(MinimumNorm):
 
     Each step climbs the margin and projects on a ball of the sample's own radius. That shrinks by a factor 1 - γ where
     the point fools and grows by 1 + γ where it does not; before a first success it is the distance at which the
-    linearised margin crosses zero, $\|\delta\|_p + |m| / \|\nabla m\|_q$. γ and the step length fall along half a cosine,
-    the step to 1 % of its first value.
+    linearised margin crosses zero, $\|\delta\|_p + |m| / \|\nabla m\|_q$. γ and the step length fall along half a
+    cosine, the step to 1 % of its first value.
 
     Args:
         threat: norm and pixel range; its ε is the radius an evaluation judges by.
@@ -119,7 +119,9 @@ class FMN(MinimumNorm):
         low, high = self.threat.box
         wide = replace(self.threat, eps=high - low)
         share = torch.where(known.isfinite(), known, self.threat.radius) / (high - low)
-        return wide.random_start(samples.inputs, "uniform", samples.keys, seed=seed, scale=per_sample(share, samples.inputs))
+        return wide.random_start(
+            samples.inputs, "uniform", samples.keys, seed=seed, scale=per_sample(share, samples.inputs)
+        )
 
     def _crossing(self, away: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
         """How far from x the linearised margin is zero, [B]."""

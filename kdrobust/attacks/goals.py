@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,21 @@ class Target:
     teacher: Callable[[Tensor], Tensor] | None = None
     teacher_logits: Tensor | Callable[[], Tensor] | None = None
     targets: Tensor | None = None
+
+    def rows(self, rows: Tensor) -> Target:
+        """The same of some samples."""
+        known = self.teacher_logits
+
+        def asked() -> Tensor:
+            return self.teacher_on_clean()[rows]
+
+        return replace(
+            self,
+            inputs=self.inputs[rows],
+            labels=self.labels[rows],
+            teacher_logits=None if known is None else asked,
+            targets=None if self.targets is None else self.targets[rows],
+        )
 
     def teacher_on_clean(self) -> Tensor:
         """T(x), [B, K], without graph.

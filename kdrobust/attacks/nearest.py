@@ -99,9 +99,10 @@ class MinimumNorm(ABC):
         Raises:
             AttackError: inputs or outputs the attack cannot be honest about.
         """
-        with prepared(
-            model, inputs, labels, keys=keys, seed=seed, bounds=self.threat.box, validate=validate
-        ) as (samples, logits):
+        with prepared(model, inputs, labels, keys=keys, seed=seed, bounds=self.threat.box, validate=validate) as (
+            samples,
+            logits,
+        ):
             begun = margin(logits, samples.labels)
             point, away = samples.inputs.clone(), torch.zeros_like(begun, dtype=samples.inputs.dtype)
             fooled = logits.argmax(dim=1) != samples.labels

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
 from kdrobust.attacks.goals import Climb, Target, normal_tensor
-from kdrobust.attacks.result import AttackResult, better_of
+from kdrobust.attacks.result import AttackResult, improve
 from kdrobust.attacks.threat import default_keys
 from kdrobust.attacks.undisturbed import undisturbed
 
@@ -141,24 +141,8 @@ class Findings:
             rows: their places.
             result: the answers, one a row.
         """
-        old = self.found
-        kept = better_of(_rows(old, rows), result)
-        self.found = AttackResult(
-            adversarial=old.adversarial.index_copy(0, rows, kept.adversarial),
-            goal_start=old.goal_start.index_copy(0, rows, kept.goal_start.to(old.goal_start.dtype)),
-            goal_end=old.goal_end.index_copy(0, rows, kept.goal_end.to(old.goal_end.dtype)),
-            fooled=old.fooled.index_copy(0, rows, kept.fooled),
-        )
+        self.found = improve(self.found, rows, result)
 
     def result(self, extra: Mapping[str, Tensor] | None = None, notes: tuple[str, ...] = ()) -> AttackResult:
         """The answers, with further numbers a sample."""
         return replace(self.found, extra=dict(extra or {}), notes=notes)
-
-
-def _rows(result: AttackResult, rows: Tensor) -> AttackResult:
-    return AttackResult(
-        adversarial=result.adversarial[rows],
-        goal_start=result.goal_start[rows],
-        goal_end=result.goal_end[rows],
-        fooled=result.fooled[rows],
-    )

@@ -14,7 +14,7 @@ from kdrobust.attacks.result import AttackResult, higher
 from kdrobust.attacks.samples import Findings, Samples, prepared
 from kdrobust.attacks.settings import count, number
 from kdrobust.attacks.slope import look
-from kdrobust.attacks.squares import next_linf, next_l2, start_l2, start_linf
+from kdrobust.attacks.squares import next_l2, next_linf, start_l2, start_linf
 from kdrobust.attacks.threat import Threat, per_sample
 from kdrobust.errors import AttackError
 from kdrobust.randomness import address
@@ -87,9 +87,10 @@ class Square:
         Raises:
             AttackError: inputs or outputs the attack cannot be honest about; inputs that are no images.
         """
-        with prepared(
-            model, inputs, labels, keys=keys, seed=seed, bounds=self.threat.box, validate=validate
-        ) as (samples, logits):
+        with prepared(model, inputs, labels, keys=keys, seed=seed, bounds=self.threat.box, validate=validate) as (
+            samples,
+            logits,
+        ):
             if inputs.dim() != 4:
                 found = tuple(inputs.shape)
                 raise AttackError(f"inputs have shape {found}: the square attack needs images [B, C, H, W]")

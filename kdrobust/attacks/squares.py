@@ -13,7 +13,6 @@ from torch import Tensor
 
 from kdrobust import randomness
 from kdrobust.attacks.threat import Threat, l2_norm
-from kdrobust.randomness import address
 
 
 def start_linf(threat: Threat, inputs: Tensor, keys: Tensor, *, seed: int) -> Tensor:
@@ -35,11 +34,13 @@ def next_linf(threat: Threat, point: Tensor, inputs: Tensor, keys: Tensor, *, sh
 
 def start_l2(threat: Threat, inputs: Tensor, keys: Tensor, *, seed: int) -> Tensor:
     """A tiling of bumps with random signs, five to a side, of length ε in all."""
-    count, channels, height, width = inputs.shape
+    _, channels, height, width = inputs.shape
     side = max(min(height, width) // 5, 1)
     down, across = height // side, width // side
     signs = _signs(randomness.uniform(keys, (channels, down, across), seed=seed, dtype=inputs.dtype))
-    tiles = signs.repeat_interleave(side, dim=2).repeat_interleave(side, dim=3) * bump(side, inputs).repeat(down, across)
+    tiles = signs.repeat_interleave(side, dim=2).repeat_interleave(side, dim=3) * bump(side, inputs).repeat(
+        down, across
+    )
     top, left = (height - down * side) // 2, (width - across * side) // 2
     noise = torch.zeros_like(inputs)
     noise[:, :, top : top + down * side, left : left + across * side] = tiles
@@ -55,10 +56,12 @@ def next_l2(threat: Threat, point: Tensor, inputs: Tensor, keys: Tensor, *, shar
     count, channels, height, width = inputs.shape
     side = _side(share, height, width, least=3)
     draws = randomness.uniform(keys, (5 + channels,), seed=seed, dtype=inputs.dtype)
-    corners = [_corner(draws[:, place], (height if place % 2 == 0 else width) - side) for place in range(4)]
-    into, away = _window(*corners[:2], side, channels), _window(*corners[2:], side, channels)
+    tops, lefts = (_corner(draws[:, :2], height - side), _corner(draws[:, 2:4], width - side))
+    into = _window(tops[:, 0], lefts[:, 0], side, channels)
+    away = _window(tops[:, 1], lefts[:, 1], side, channels)
     noise = point - inputs
-    either = _inside(*corners[:2], side, height, width) | _inside(*corners[2:], side, height, width)
+    either = _inside(tops[:, 0], lefts[:, 0], side, height, width)
+    either = either | _inside(tops[:, 1], lefts[:, 1], side, height, width)
     unused = (threat.radius**2 - noise.square().flatten(1).sum(dim=1)).clamp(min=0.0)
     # a channel's new length in the square: what both squares held, and its part of what ε leaves
     length = ((noise * either).square().sum(dim=(2, 3)) + unused.unsqueeze(1) / channels).sqrt()
@@ -79,7 +82,7 @@ def bump(side: int, like: Tensor) -> Tensor:
     half = side // 2
     upper, lower = _pyramid(half, side, like), _pyramid(side - half, side, like)
     whole = torch.cat([upper, -lower])
-    return whole / whole.norm()
+    return whole / whole.square().sum().sqrt()
 
 
 def _pyramid(height: int, width: int, like: Tensor) -> Tensor:
@@ -92,7 +95,7 @@ def _pyramid(height: int, width: int, like: Tensor) -> Tensor:
     terms = 1.0 / torch.arange(1, max(height, width) // 2 + 2, device=like.device, dtype=like.dtype).square()
     tails = terms.flip(0).cumsum(0).flip(0)
     found = tails[distance]
-    return found / found.norm()
+    return found / found.square().sum().sqrt()
 
 
 def _side(share: float, height: int, width: int, *, least: int) -> int:
@@ -107,7 +110,7 @@ def _signs(draws: Tensor) -> Tensor:
 
 
 def _corner(draws: Tensor, most: int) -> Tensor:
-    """A whole number in 0 .. most from a uniform one; [B]."""
+    """Whole numbers in 0 .. most from uniform ones."""
     # float32 draws times a whole number may round up to it
     return (draws * (most + 1)).long().clamp(max=most)
 
@@ -131,4 +134,5 @@ def _window(top: Tensor, left: Tensor, side: int, channels: int) -> tuple[Tensor
 
 def _unit(values: Tensor) -> Tensor:
     """Each channel's square at length 1; zero stays zero."""
-    return values / values.flatten(2).norm(dim=2).clamp(min=1e-12)[:, :, None, None]
+    length = values.square().sum(dim=(2, 3), keepdim=True).sqrt()
+    return values / length.clamp(min=1e-12)

@@ -142,7 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if arrays:
             console.print(_array_table(arrays))
             console.print(f"{sum(outcome.passed for outcome in arrays)} of {len(arrays)} arrays agree")
-    return 0 if all(outcome.passed for outcome in (*outcomes, *arrays)) else 1
+    agree = all(outcome.passed for outcome in outcomes) and all(outcome.passed for outcome in arrays)
+    return 0 if agree else 1
 
 
 if __name__ == "__main__":

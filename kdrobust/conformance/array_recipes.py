@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kdrobust.attacks import APGD, DDN, FMN, CarliniWagner, Cascade, GradientAttack, Square, Threat
-from kdrobust.attacks.apgd import Ascent
+from kdrobust.attacks.ascent import Ascent
+from kdrobust.attacks.cascade import Member
 from kdrobust.attacks.goals import kl
 from kdrobust.attacks.threat import l2_norm
 from kdrobust.conformance.arrays import ArrayFile, ArrayOutcome, Rule, chosen, compare
@@ -82,18 +83,16 @@ class ArrayRecipes:
         threat: type[Threat] = Threat,
         **settings: Any,
     ) -> Tensor:
-        """x' of our gradient loop; ε from the tag, the step a quarter (ℓ2: a fifth) of it."""
+        """Our gradient loop's x'; ε from the tag, the step a quarter (ℓ2: a fifth) of it."""
         eps = radius(tag)
         options = {"steps": STEPS, "step_size": eps / (4 if norm == "linf" else 5), **settings}
         runner = GradientAttack(threat=threat(norm=norm, eps=eps), **options)
         truth = self.file.labels if labels is None else labels
         teacher = self.file.model("teacher") if "teacher" in str(options.get("goal")) else None
-        return runner(
-            self.file.model(victim), self.file.inputs, truth, teacher=teacher, initial=start, validate=False
-        )
+        return runner(self.file.model(victim), self.file.inputs, truth, teacher=teacher, initial=start, validate=False)
 
     def noise(self, name: str, scale: float) -> Tensor:
-        """x plus a stored noise, not clipped."""
+        """The samples plus a stored noise, not clipped."""
         return self.file.inputs + scale * self.file.get(f"start/{name}").double()
 
     def apgd(self, goal: str, tag: str) -> Ascent:
@@ -110,7 +109,7 @@ class ArrayRecipes:
     def standing(self, norm: str, eps: float) -> Tensor:
         """Which samples all our attacks together leave standing, [B] bool."""
         threat = Threat(norm=norm, eps=eps)
-        attacks = {
+        attacks: dict[str, Member] = {
             "apgd_ce": APGD(threat=threat),
             "apgd_t": APGD(threat=threat, goal="dlr_targeted"),
             "fmn": FMN(threat=threat, targets=9, stop_at_eps=True),
@@ -121,14 +120,19 @@ class ArrayRecipes:
 
     def nearest(self, norm: str) -> Tensor:
         """How far the nearest adversarial example is that our minimum-norm attacks find, [B]."""
-        low, high = 0.0, 1.0
-        threat = Threat(norm=norm, eps=high - low)
-        classes = self.file.get("model/fc_b").numel()
-        attacks: list[Any] = [FMN(threat=threat, targets=classes - 1, restarts=3)]
+        threat = Threat(norm=norm, eps=1.0)
+        others = self.file.get("model/fc_b").numel() - 1
+        # the nearest class may be any, and which local minimum is found depends on start and step
+        attacks: list[Member] = [
+            FMN(threat=threat, restarts=10),
+            FMN(threat=threat, targets=others, restarts=3, step_size=0.5),
+        ]
         if norm == "l2":
             attacks += [CarliniWagner(threat=threat, first_c=1.0, rounds=6), DDN(threat=threat, steps=300)]
         found = [
-            attack.run(self.file.model(), self.file.inputs, self.file.labels, validate=False).extra["distance"]
+            attack.run(self.file.model(), self.file.inputs, self.file.labels, keys=None, seed=0, validate=False).extra[
+                "distance"
+            ]
             for attack in attacks
         ]
         return torch.stack(found).nan_to_num(nan=float("inf")).amin(dim=0)

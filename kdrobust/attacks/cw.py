@@ -10,8 +10,9 @@ from torch import Tensor
 from kdrobust.attacks.goals import margin
 from kdrobust.attacks.nearest import MinimumNorm, Nearest
 from kdrobust.attacks.settings import count, number
+from kdrobust.attacks.slope import slope
 from kdrobust.attacks.threat import Threat
-from kdrobust.errors import AttackError, UsageError
+from kdrobust.errors import UsageError
 
 #: How close to the box's ends, in (-1, 1), a pixel may begin: at the ends themselves tanh has no slope.
 SLACK = 1e-6
@@ -83,18 +84,18 @@ class CarliniWagner(MinimumNorm):
         middle, half = 0.5 * (low + high), 0.5 * (high - low)
         samples = nearest.samples
         inputs = samples.inputs
-        hidden = ((inputs - middle) / half * (1.0 - SLACK)).atanh().requires_grad_(True)
+        hidden = ((inputs - middle) / half * (1.0 - SLACK)).atanh()
         optimizer = torch.optim.Adam([hidden], lr=self.learning_rate)
         fooled = torch.zeros_like(weight, dtype=torch.bool)
+
+        def gain(adversarial: Tensor, logits: Tensor) -> Tensor:
+            return -weight * (self.confidence - margin(logits, samples.labels)).clamp(min=0.0)
+
         for _ in range(self.steps):
-            point = middle + half * hidden.tanh()
-            logits = samples.model(point)
-            hinge = (self.confidence - margin(logits, samples.labels)).clamp(min=0.0)
-            cost = (point - inputs).square().flatten(1).sum(dim=1) + weight * hinge
-            if not hinge.requires_grad:
-                raise AttackError("the model's outputs have no gradient to its inputs: remove what cuts it")
-            (gradient,) = torch.autograd.grad(cost.sum(), hidden)
-            hidden.grad = gradient.nan_to_num(nan=0.0)
-            fooled |= nearest.consider(self.threat.clip(point.detach()), logits.detach())[0]
+            squashed = hidden.tanh()
+            point = middle + half * squashed
+            _, logits, gradient = slope(samples.model, gain, point)
+            fooled |= nearest.consider(self.threat.clip(point), logits)[0]
+            hidden.grad = (2.0 * (point - inputs) - gradient) * half * (1.0 - squashed.square())
             optimizer.step()
         return fooled

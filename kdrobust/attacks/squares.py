@@ -67,8 +67,10 @@ def next_l2(threat: Threat, point: Tensor, inputs: Tensor, keys: Tensor, *, shar
     length = ((noise * either).square().sum(dim=(2, 3)) + unused.unsqueeze(1) / channels).sqrt()
     shape = bump(side, inputs)
     shape = torch.where(draws[:, 4].view(-1, 1, 1) < 0.5, shape, shape.T).unsqueeze(1)
-    content = noise[into]
-    content = _unit(content) + _signs(draws[:, 5:]).view(count, channels, 1, 1) * shape
+    bumps = _signs(draws[:, 5:]).view(count, channels, 1, 1) * shape
+    content = _unit(noise[into]) + bumps
+    # in a square of one pixel the two may cancel
+    content = torch.where(_length(content) > 1e-12, content, bumps)
     changed = noise.index_put(away, torch.zeros_like(content))
     changed = changed.index_put(into, _unit(content) * length.view(count, channels, 1, 1))
     return threat.project(inputs + changed, inputs, threat.radius)
@@ -132,7 +134,10 @@ def _window(top: Tensor, left: Tensor, side: int, channels: int) -> tuple[Tensor
     return sample, channel, down, across
 
 
+def _length(values: Tensor) -> Tensor:
+    return values.square().sum(dim=(2, 3), keepdim=True).sqrt()
+
+
 def _unit(values: Tensor) -> Tensor:
     """Each channel's square at length 1; zero stays zero."""
-    length = values.square().sum(dim=(2, 3), keepdim=True).sqrt()
-    return values / length.clamp(min=1e-12)
+    return values / _length(values).clamp(min=1e-12)

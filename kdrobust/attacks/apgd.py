@@ -20,13 +20,13 @@ from kdrobust.attacks.goals import (
     normal_tensor,
 )
 from kdrobust.attacks.result import AttackResult
-from kdrobust.attacks.samples import Findings, prepared
+from kdrobust.attacks.samples import EvaluationAttack, Findings, prepared
 from kdrobust.attacks.settings import choice, count, number
 from kdrobust.attacks.threat import STARTS, Threat, per_sample
 from kdrobust.randomness import address
 
 
-class APGD:
+class APGD(EvaluationAttack):
     r"""Auto-PGD: ascent with momentum that halves its step and returns to the best point where it stops getting on.
 
     $z_{k+1} = \Pi(x_k + \eta\,\mathrm{step}(g_k))$,

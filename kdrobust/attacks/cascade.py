@@ -11,7 +11,7 @@ from torch import Tensor
 from kdrobust.attacks.contract import Model, check_shapes
 from kdrobust.attacks.goals import margin, normal_tensor
 from kdrobust.attacks.result import AttackResult, higher
-from kdrobust.attacks.samples import prepared
+from kdrobust.attacks.samples import EvaluationAttack, prepared
 from kdrobust.attacks.settings import count
 from kdrobust.attacks.threat import Threat, default_keys, per_sample
 from kdrobust.errors import UsageError
@@ -30,7 +30,7 @@ class Member(Protocol):
         """All settings; `minimum_norm` where the answer may lie outside ε."""
 
 
-class Cascade:
+class Cascade(EvaluationAttack):
     """The worst case over several attacks, none of which looks at a sample that is already broken.
 
     Cheap and decisive attacks belong first. Batches are filled anew for each attack from what still stands of the

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from kdrobust.attacks.contract import Model
 from kdrobust.attacks.goals import margin
 from kdrobust.attacks.result import AttackResult
-from kdrobust.attacks.samples import Samples, prepared
+from kdrobust.attacks.samples import EvaluationAttack, Samples, prepared
 from kdrobust.attacks.threat import Threat, per_sample
 
 
@@ -63,7 +63,7 @@ class Nearest:
         return wrong, away
 
 
-class MinimumNorm(ABC):
+class MinimumNorm(EvaluationAttack):
     """An attack that looks for the nearest adversarial example instead of staying within ε.
 
     A sample already wrong without attack is its own answer, at distance 0. Where nothing was found x comes back, not

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,6 +103,40 @@ def prepared(
         if validate:
             check_logits(logits, samples.labels)
         yield samples, logits
+
+
+class EvaluationAttack(ABC):
+    """An attack for measuring: it may read values on the host and look at each sample as often as it likes."""
+
+    @abstractmethod
+    def run(
+        self,
+        model: Model,
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        keys: Tensor | None = None,
+        seed: int = 0,
+        validate: bool = True,
+    ) -> AttackResult:
+        """Attack a batch."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """All settings as plain values, for result files."""
+
+    def __call__(
+        self,
+        model: Model,
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        keys: Tensor | None = None,
+        seed: int = 0,
+        validate: bool = True,
+    ) -> Tensor:
+        """As `run`, but x' alone, [B, ...]."""
+        return self.run(model, inputs, labels, keys=keys, seed=seed, validate=validate).adversarial
 
 
 @dataclass(kw_only=True)

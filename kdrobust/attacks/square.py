@@ -11,7 +11,7 @@ from torch import Tensor
 from kdrobust.attacks.contract import Model
 from kdrobust.attacks.goals import Climb, Target, describe_goal, find_goal
 from kdrobust.attacks.result import AttackResult, higher
-from kdrobust.attacks.samples import Findings, Samples, prepared
+from kdrobust.attacks.samples import EvaluationAttack, Findings, Samples, prepared
 from kdrobust.attacks.settings import count, number
 from kdrobust.attacks.slope import look
 from kdrobust.attacks.squares import next_l2, next_linf, start_l2, start_linf
@@ -23,7 +23,7 @@ from kdrobust.randomness import address
 HALVINGS = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)
 
 
-class Square:
+class Square(EvaluationAttack):
     """Random search: change a square, keep the change where the goal rose.
 
     In ℓ∞ the start is vertical stripes of ±ε and a change sets a square to ±ε a channel; in ℓ2 the start is a tiling of

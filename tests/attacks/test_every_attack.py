@@ -126,6 +126,14 @@ def test_inside_ball_and_box_and_never_below_the_start(which, eps, seed, low):
 
 
 @every
+def test_calling_is_running(norm, name):
+    inputs, labels = batch(4)
+    attack, model = attacks_of(norm)[name], network().eval()
+    result = attack.run(model, inputs, labels, seed=2)
+    assert torch.equal(attack(model, inputs, labels, keys=torch.arange(4), seed=2), result.adversarial)
+
+
+@every
 def test_seeds_reproduce_and_differ(norm, name):
     inputs, labels = batch()
     attack = attacks_of(norm)[name]

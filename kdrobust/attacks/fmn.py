@@ -109,7 +109,8 @@ class FMN(MinimumNorm):
             if self.stop_at_eps and not bool(stays.all()):
                 rows, on, point, radius = rows[stays], on.rows(stays), point[stays], radius[stays]
                 crossed, climb = crossed[stays], on.bind(goal)
-        nearest.consider(point, look(on.model, climb, point)[1], rows)
+        if len(rows):
+            nearest.consider(point, look(on.model, climb, point)[1], rows)
 
     def _wanted(self, distance: Tensor) -> Tensor:
         """Whether a nearer answer is still looked for, [B] bool."""

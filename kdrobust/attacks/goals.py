@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,21 @@ class Target:
     teacher: Callable[[Tensor], Tensor] | None = None
     teacher_logits: Tensor | Callable[[], Tensor] | None = None
     targets: Tensor | None = None
+
+    def rows(self, rows: Tensor) -> Target:
+        """The same of some samples."""
+        known = self.teacher_logits
+
+        def asked() -> Tensor:
+            return self.teacher_on_clean()[rows]
+
+        return replace(
+            self,
+            inputs=self.inputs[rows],
+            labels=self.labels[rows],
+            teacher_logits=None if known is None else asked,
+            targets=None if self.targets is None else self.targets[rows],
+        )
 
     def teacher_on_clean(self) -> Tensor:
         """T(x), [B, K], without graph.
@@ -87,6 +102,19 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     return others.amax(dim=1) - values.gather(1, at).squeeze(1)
 
 
+def margin_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    r"""How far the wanted class leads the true one, $z_t - z_y$, [B].
+
+    Args:
+        logits: [B, K].
+        labels: [B] int64, the true classes y.
+        targets: [B] int64, the wanted classes t.
+    """
+    values = lift(logits)
+    own, wanted = (values.gather(1, at.unsqueeze(1)).squeeze(1) for at in (labels, targets))
+    return wanted - own
+
+
 def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     r"""Difference of logits ratio $-(z_y - \max_{i \ne y} z_i) / (z_{\pi_1} - z_{\pi_3} + 10^{-12})$, [B].
 
@@ -127,10 +155,8 @@ def dlr_targeted(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
         raise UsageError(
             f"attack.goal=dlr_targeted: needs at least 4 classes, the model has {logits.shape[1]}; use margin"
         )
-    values = lift(logits)
-    ordered = values.topk(4, dim=1).values
-    own, wanted = (values.gather(1, at.unsqueeze(1)).squeeze(1) for at in (labels, targets))
-    return (wanted - own) / (ordered[:, 0] - 0.5 * (ordered[:, 2] + ordered[:, 3]) + 1e-12)
+    ordered = lift(logits).topk(4, dim=1).values
+    return margin_targeted(logits, labels, targets) / (ordered[:, 0] - 0.5 * (ordered[:, 2] + ordered[:, 3]) + 1e-12)
 
 
 def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
@@ -215,6 +241,18 @@ def kl_to_clean(target: Target, *, temperature: float = 1.0) -> Climb:
     return lambda adversarial, logits: kl(fixed, logits, temperature)
 
 
+def likeliest_others(logits: Tensor, labels: Tensor, count: int) -> Tensor:
+    """The classes but the label, the likeliest first, [B, min(count, K - 1)] int64.
+
+    Args:
+        logits: [B, K].
+        labels: [B] int64.
+        count: how many at most.
+    """
+    others = logits.scatter(1, labels.unsqueeze(1), float("-inf"))
+    return others.topk(min(count, logits.shape[1] - 1), dim=1).indices
+
+
 def _of_labels(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Target], Climb]:
     def bind(target: Target) -> Climb:
         return lambda adversarial, logits: function(logits, target.labels)
@@ -222,13 +260,16 @@ def _of_labels(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Target
     return bind
 
 
-def _dlr_targeted(target: Target) -> Climb:
-    targets = target.targets
-    if targets is None:
-        with torch.no_grad():
-            logits = target.model(target.inputs)
-        targets = logits.scatter(1, target.labels.unsqueeze(1), float("-inf")).argmax(dim=1)
-    return lambda adversarial, logits: dlr_targeted(logits, target.labels, targets)
+def _of_targets(function: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Callable[[Target], Climb]:
+    def bind(target: Target) -> Climb:
+        targets = target.targets
+        if targets is None:
+            with torch.no_grad():
+                logits = target.model(target.inputs)
+            targets = likeliest_others(logits, target.labels, 1).squeeze(1)
+        return lambda adversarial, logits: function(logits, target.labels, targets)
+
+    return bind
 
 
 #: Name of a goal to what binds it to a batch.
@@ -236,7 +277,8 @@ GOALS: Mapping[str, Callable[[Target], Climb]] = {
     "cross_entropy": _of_labels(cross_entropy),
     "margin": _of_labels(margin),
     "dlr": _of_labels(dlr),
-    "dlr_targeted": _dlr_targeted,
+    "dlr_targeted": _of_targets(dlr_targeted),
+    "margin_targeted": _of_targets(margin_targeted),
     "kl_to_teacher": kl_to_teacher,
     "kl_to_live_teacher": kl_to_live_teacher,
     "kl_to_linear_teacher": kl_to_linear_teacher,
@@ -244,6 +286,8 @@ GOALS: Mapping[str, Callable[[Target], Climb]] = {
 }
 #: Goals that ask the teacher about attacked inputs.
 NEED_LIVE_TEACHER = ("kl_to_live_teacher", "kl_to_linear_teacher")
+#: Goals that aim at a class of `Target.targets`.
+NEED_TARGETS = ("dlr_targeted", "margin_targeted")
 
 
 def find_goal(name: str | Callable[[Target], Climb]) -> Callable[[Target], Climb]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,11 +12,12 @@ from torch import Tensor
 
 from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
 from kdrobust.attacks.goals import Climb, Target, cross_entropy, describe_goal, find_goal, normal_tensor
-from kdrobust.attacks.result import AttackResult, Track, better_of
+from kdrobust.attacks.result import AttackResult, Track, better_of, improve
+from kdrobust.attacks.settings import choice, count, number
+from kdrobust.attacks.slope import look, slope
 from kdrobust.attacks.threat import STARTS, Threat, default_keys, per_sample
 from kdrobust.attacks.undisturbed import undisturbed
-from kdrobust.config.numbers import as_number
-from kdrobust.errors import AttackError, UsageError
+from kdrobust.errors import UsageError
 from kdrobust.randomness import address
 
 
@@ -52,9 +53,12 @@ class GradientAttack:
         start: `none`, `uniform`, `uniform_unclipped` or `normal`; see `Threat.random_start`.
         momentum: μ >= 0; 0 is plain PGD.
         restarts: independent runs; per sample one that fools is kept first, then the highest goal.
-        keep: `last` returns the last iterate, `best` the one with the highest goal, the start included.
+        keep: `last` returns the last iterate, `best` the one with the highest goal, the start included; then a sample
+            that is fooled takes no part in later restarts, which changes no verdict.
         model_mode: the mode the model is attacked in: `eval`, or `train` where a paper's code does so.
         targeted: descend, and read the labels as the classes wanted.
+        eot: draws of the model's own noise that each gradient, and each verdict, is a mean of (expectation over
+            transformation, Athalye et al. 2018); 1 for models without. Costs as many times more.
 
     Raises:
         UsageError: a value outside its range; names the key.
@@ -75,17 +79,19 @@ class GradientAttack:
         keep: str = "last",
         model_mode: str = "eval",
         targeted: bool = False,
+        eot: int = 1,
     ) -> None:
         self.threat = threat
         self.goal = goal
-        self.steps = _count("steps", steps, least=0)
-        self.step_size = _number("step_size", step_size)
-        self.start = _choice("start", start, STARTS)
-        self.momentum = _number("momentum", momentum)
-        self.restarts = _count("restarts", restarts, least=1)
-        self.keep = _choice("keep", keep, ("last", "best"))
-        self.model_mode = _choice("model_mode", model_mode, ("eval", "train"))
+        self.steps = count("steps", steps, least=0)
+        self.step_size = number("step_size", step_size)
+        self.start = choice("start", start, STARTS)
+        self.momentum = number("momentum", momentum)
+        self.restarts = count("restarts", restarts, least=1)
+        self.keep = choice("keep", keep, ("last", "best"))
+        self.model_mode = choice("model_mode", model_mode, ("eval", "train"))
         self.targeted = targeted
+        self.eot = count("eot", eot, least=1)
         self._bind = find_goal(goal)
 
     def __call__(
@@ -177,7 +183,16 @@ class GradientAttack:
         with self._ascent(target, keys, seed, scale, initial, validate, survived) as ascent:
             found = self._search(ascent, restart=0)
             for restart in range(1, self.restarts):
-                found = better_of(found, self._search(ascent, restart=restart))
+                if self.keep == "last":
+                    found = better_of(found, self._search(ascent, restart=restart))
+                    continue
+                rows = torch.nonzero(~found.fooled).flatten()
+                if not len(rows):
+                    break
+                standing = self._some(ascent, rows)
+                found = improve(found, rows, self._search(standing, restart=restart))
+                if ascent.survived is not None and standing.survived is not None:
+                    ascent.survived[rows] = standing.survived
             return found
 
     def describe(self) -> dict[str, Any]:
@@ -194,6 +209,7 @@ class GradientAttack:
             "keep": self.keep,
             "model_mode": self.model_mode,
             "targeted": self.targeted,
+            "eot": self.eot,
         }
 
     @contextmanager
@@ -240,6 +256,24 @@ class GradientAttack:
                 survived=survived,
             )
 
+    def _some(self, ascent: _Ascent, rows: Tensor) -> _Ascent:
+        target = ascent.target.rows(rows)
+
+        def pick(value: float | Tensor) -> float | Tensor:
+            return value[rows] if isinstance(value, Tensor) else value
+
+        return replace(
+            ascent,
+            target=target,
+            climb=self._bind(target),
+            keys=ascent.keys[rows],
+            scale=pick(ascent.scale),
+            radius=pick(ascent.radius),
+            size=pick(ascent.size),
+            initial=None,
+            survived=None if ascent.survived is None else torch.zeros_like(ascent.survived[rows]),
+        )
+
     def _search(self, ascent: _Ascent, restart: int) -> AttackResult:
         track: list[Track] = []
         self._walk(ascent, restart, track)
@@ -255,15 +289,21 @@ class GradientAttack:
     def _walk(self, ascent: _Ascent, restart: int, track: list[Track] | None = None) -> Tensor:
         """The loop. A list given as `track` receives the answer and what it is worth."""
         point, inside = self._begin(ascent, restart)
+
+        def noise(step: int) -> int:
+            return address(ascent.seed, "model noise", restart, step) if self.eot > 1 else 0
+
         if track is not None and not inside:
             # a start outside the threat model cannot be the answer: what counts is where projection puts it
             admitted = self.threat.project(point, ascent.target.inputs, ascent.radius)
-            track.append(Track.begin(admitted, *self._look(ascent, admitted)))
+            track.append(Track.begin(admitted, *self._look(ascent, admitted, noise(-1))))
         velocity = torch.zeros_like(point) if self.momentum else None
         if ascent.survived is not None:
             ascent.survived.zero_()
         for step in range(self.steps):
-            value, logits, gradient = self._differentiate(ascent, point)
+            value, logits, gradient = slope(
+                ascent.target.model, ascent.climb, point, sign=ascent.sign, draws=self.eot, seed=noise(step)
+            )
             if ascent.survived is not None:
                 ascent.survived.add_(logits.argmax(dim=1) == ascent.target.labels)
             if track is not None:
@@ -279,7 +319,7 @@ class GradientAttack:
         if not self.steps and not inside:
             point = self.threat.project(point, ascent.target.inputs, ascent.radius)
         if track is not None:
-            last = (point, *self._look(ascent, point))
+            last = (point, *self._look(ascent, point, noise(self.steps)))
             if not track:
                 track.append(Track.begin(*last))
             elif self.keep == "best":
@@ -296,49 +336,8 @@ class GradientAttack:
         point = self.threat.random_start(ascent.target.inputs, self.start, ascent.keys, seed=seed, scale=ascent.scale)
         return point, self.start in ("none", "uniform")
 
-    def _look(self, ascent: _Ascent, point: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            logits = ascent.target.model(point)
-            return ascent.sign * ascent.climb(point, logits), logits
-
-    def _differentiate(self, ascent: _Ascent, point: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        point = point.detach().requires_grad_(True)
-        logits = ascent.target.model(point)
-        value = ascent.sign * ascent.climb(point, logits)
-        if not value.requires_grad:
-            raise AttackError(_NO_GRAPH)
-        (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
-        if gradient is None:
-            raise AttackError(_NO_GRAPH)
-        # a NaN stops its pixel for this step, not the sample for ever
-        return value.detach(), logits.detach(), gradient.nan_to_num(nan=0.0)
-
-
-_NO_GRAPH = "the model's outputs have no gradient to its inputs (detach, no_grad or numpy inside?): remove what cuts it"
-
-
-def _number(key: str, value: float | str) -> float:
-    try:
-        number = as_number(value, f"attack.{key}")
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    if number < 0:
-        raise UsageError(f"attack.{key}={value}: must not be negative")
-    return number
-
-
-def _count(key: str, value: int, *, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UsageError(f"attack.{key}={value}: expected a whole number")
-    if value < least:
-        raise UsageError(f"attack.{key}={value}: must be at least {least}")
-    return value
-
-
-def _choice(key: str, value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise UsageError(f"attack.{key}={value}: no such choice; there are {', '.join(known)}")
-    return value
+    def _look(self, ascent: _Ascent, point: Tensor, at: int) -> tuple[Tensor, Tensor]:
+        return look(ascent.target.model, ascent.climb, point, sign=ascent.sign, draws=self.eot, seed=at)
 
 
 class NoAttack:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -47,6 +47,37 @@ def better_of(first: AttackResult, second: AttackResult) -> AttackResult:
         fooled=torch.where(wins, second.fooled, first.fooled),
         extra={name: torch.where(wins, second.extra[name], first.extra[name]) for name in first.extra},
         notes=tuple(dict.fromkeys((*first.notes, *second.notes))),
+    )
+
+
+def pick(result: AttackResult, rows: Tensor) -> AttackResult:
+    """The results of some samples."""
+    return AttackResult(
+        adversarial=result.adversarial[rows],
+        goal_start=result.goal_start[rows],
+        goal_end=result.goal_end[rows],
+        fooled=result.fooled[rows],
+        extra={name: values[rows] for name, values in result.extra.items()},
+        notes=result.notes,
+    )
+
+
+def improve(result: AttackResult, rows: Tensor, part: AttackResult) -> AttackResult:
+    """The results of all, with those of some samples where they are better.
+
+    Args:
+        result: of all samples, [B].
+        rows: places of some, [b].
+        part: what was found for these, [b]; without further numbers.
+    """
+    better = better_of(pick(replace(result, extra={}), rows), part)
+    return AttackResult(
+        adversarial=result.adversarial.index_copy(0, rows, better.adversarial),
+        goal_start=result.goal_start.index_copy(0, rows, better.goal_start.to(result.goal_start.dtype)),
+        goal_end=result.goal_end.index_copy(0, rows, better.goal_end.to(result.goal_end.dtype)),
+        fooled=result.fooled.index_copy(0, rows, better.fooled),
+        extra=result.extra,
+        notes=better.notes,
     )
 
 

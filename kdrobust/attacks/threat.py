@@ -72,6 +72,12 @@ class Threat:
         """ε as a number."""
         return float(self.eps)
 
+    @property
+    def box(self) -> tuple[float, float]:
+        """The bounds as numbers."""
+        low, high = self.bounds
+        return float(low), float(high)
+
     def project(self, adversarial: Tensor, inputs: Tensor, radius: float | Tensor) -> Tensor:
         """The nearest point of the ball around `inputs`, then of the box. For ℓ2 this order matters.
 

@@ -44,11 +44,29 @@ def own_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
         device: where the model draws, beside the CPU.
         seed: an address.
     """
-    on_gpu = device.type == "cuda"
-    index = (torch.cuda.current_device() if device.index is None else device.index) if on_gpu else 0
-    with torch.random.fork_rng(devices=[index] if on_gpu else []):
-        generators = [torch.default_generator, *([torch.cuda.default_generators[index]] if on_gpu else [])]
-        for generator in generators:
+    with torch.random.fork_rng(devices=_gpu(device)):
+        for generator in _generators(device):
             digest = hashlib.blake2b(generator.get_state().numpy().tobytes(), digest_size=8).digest()
             generator.manual_seed(address(seed, "model noise", int.from_bytes(digest, "big")))
         yield
+
+
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Set what a model draws next, whatever was drawn before. Only inside `own_random_numbers`.
+
+    Args:
+        device: where the model draws, beside the CPU.
+        seed: an address.
+    """
+    for generator in _generators(device):
+        generator.manual_seed(seed)
+
+
+def _gpu(device: torch.device) -> list[int]:
+    if device.type != "cuda":
+        return []
+    return [torch.cuda.current_device() if device.index is None else device.index]
+
+
+def _generators(device: torch.device) -> list[torch.Generator]:
+    return [torch.default_generator, *(torch.cuda.default_generators[index] for index in _gpu(device))]

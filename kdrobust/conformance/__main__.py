@@ -1,15 +1,18 @@
-"""`python -m kdrobust.conformance FILE.json ... [--only a,b] [--tolerance 1e-9]`."""
+"""`python -m kdrobust.conformance FILE.json|FILE.npz ... [--only a,b] [--tolerance 1e-9] [--json]`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
+from kdrobust.conformance.array_recipes import check_arrays
+from kdrobust.conformance.arrays import ArrayOutcome, read_arrays
 from kdrobust.conformance.cases import read_cases
 from kdrobust.conformance.check import Outcome, check_case
 from kdrobust.errors import KdrobustError, UsageError
@@ -65,34 +68,82 @@ def _as_data(outcome: Outcome) -> dict[str, object]:
     }
 
 
+def _is_arrays(file: str) -> bool:
+    return file.endswith(".npz")
+
+
+def _array_table(outcomes: Sequence[ArrayOutcome]) -> Table:
+    table = Table(title="Attacks in float64 against the arrays other libraries returned")
+    for column in ("array", "must", "error", "allowed", "verdict"):
+        table.add_column(column, justify="right" if column in ("error", "allowed") else "left", overflow="fold")
+    for outcome in outcomes:
+        must = {"equal": "equal", "differ": "differ (a documented fault)", "no_farther": "be no farther"}[outcome.rule]
+        wrong = {"equal": "DIFFERS", "differ": "EQUALS A FAULT", "no_farther": "FARTHER"}[outcome.rule]
+        sign = ">" if outcome.rule == "differ" else "≤"
+        table.add_row(
+            outcome.key,
+            must,
+            "-" if outcome.problem else f"{outcome.error:.1e}",
+            f"{sign} {outcome.tolerance:.0e}",
+            outcome.problem or ("ok" if outcome.passed else wrong),
+        )
+    return table
+
+
+def _array_as_data(outcome: ArrayOutcome) -> dict[str, object]:
+    return {
+        "method": outcome.method,
+        "name": outcome.key,
+        "rule": outcome.rule,
+        "must_differ": outcome.rule == "differ",
+        "error": outcome.error if math.isfinite(outcome.error) else None,
+        "tolerance": outcome.tolerance,
+        "passed": outcome.passed,
+        "problem": outcome.problem,
+    }
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check vector files; 0 if every case passes, 1 if any differs or is unknown, 2 for a mistake in the call."""
     parser = argparse.ArgumentParser(prog="python -m kdrobust.conformance", description=__doc__)
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="vector files: JSON lists of cases, or sets with entries"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="vector files: .json lists of cases, or sets with entries; .npz arrays of attacks",
     )
-    parser.add_argument("--only", default="", help="comma-separated methods; the rest is left out")
-    parser.add_argument("--tolerance", type=float, default=1e-9, help="relative error allowed (default 1e-9)")
+    parser.add_argument("--only", default="", help="comma-separated methods or attacks; the rest is left out")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-9, help="error allowed, relative for losses, absolute for pixels (1e-9)"
+    )
     parser.add_argument("--json", action="store_true", help="machine-readable instead of a table")
     options = parser.parse_args(arguments)
+    wanted = [name for name in options.only.split(",") if name]
     try:
-        cases = [case for file in options.files for case in read_cases(file)]
-        wanted = [name for name in options.only.split(",") if name]
-        absent = [name for name in wanted if name not in {case.method for case in cases}]
+        cases = [case for file in options.files if not _is_arrays(file) for case in read_cases(file)]
+        files = [read_arrays(file) for file in options.files if _is_arrays(file)]
+        found = {case.method for case in cases} | {key.split("/")[0] for file in files for key in file.arrays}
+        absent = [name for name in wanted if name not in found]
         if absent:
             raise UsageError(f"--only: {', '.join(options.files)} has no case of {', '.join(absent)}")
     except KdrobustError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     outcomes = [check_case(case, options.tolerance) for case in cases if not wanted or case.method in wanted]
-    failed = [outcome for outcome in outcomes if not outcome.passed]
+    arrays = [found for file in files for found in check_arrays(file, tolerance=options.tolerance, only=wanted)]
     if options.json:
-        print(json.dumps([_as_data(outcome) for outcome in outcomes], indent=2))
+        rows = [*map(_as_data, outcomes), *map(_array_as_data, arrays)]
+        print(json.dumps(rows, indent=2))
     else:
         console = Console(width=None if sys.stdout.isatty() else 160)
-        console.print(_table(outcomes))
-        console.print(f"{len(outcomes) - len(failed)} of {len(outcomes)} cases agree")
-    return 1 if failed else 0
+        if outcomes:
+            console.print(_table(outcomes))
+            console.print(f"{sum(outcome.passed for outcome in outcomes)} of {len(outcomes)} cases agree")
+        if arrays:
+            console.print(_array_table(arrays))
+            console.print(f"{sum(outcome.passed for outcome in arrays)} of {len(arrays)} arrays agree")
+    agree = all(outcome.passed for outcome in outcomes) and all(outcome.passed for outcome in arrays)
+    return 0 if agree else 1
 
 
 if __name__ == "__main__":

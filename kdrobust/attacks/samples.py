@@ -1,0 +1,184 @@
+"""What the evaluation's attacks share: samples ready to be attacked, and the best answer to each so far."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
+from kdrobust.attacks.goals import Climb, Target, normal_tensor
+from kdrobust.attacks.result import AttackResult, improve
+from kdrobust.attacks.threat import default_keys
+from kdrobust.attacks.undisturbed import undisturbed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Samples under attack.
+
+    Attributes:
+        model: inputs to logits, in eval mode.
+        inputs: clean x, [B, ...].
+        labels: [B] int64.
+        keys: [B] int64, each sample's address.
+        targets: [B] int64, wanted classes; None where there are none.
+    """
+
+    model: Model
+    inputs: Tensor
+    labels: Tensor
+    keys: Tensor
+    targets: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def rows(self, rows: Tensor) -> Samples:
+        """Some of them, by place or by mask."""
+        return Samples(
+            model=self.model,
+            inputs=self.inputs[rows],
+            labels=self.labels[rows],
+            keys=self.keys[rows],
+            targets=None if self.targets is None else self.targets[rows],
+        )
+
+    def aimed(self, targets: Tensor | None) -> Samples:
+        """The same, with these wanted classes."""
+        return replace(self, targets=targets)
+
+    def bind(self, goal: Callable[[Target], Climb]) -> Climb:
+        """A goal, bound to these samples."""
+        return goal(Target(model=self.model, inputs=self.inputs, labels=self.labels, targets=self.targets))
+
+
+@contextmanager
+def prepared(
+    model: Model,
+    inputs: Tensor,
+    labels: Tensor,
+    *,
+    keys: Tensor | None,
+    seed: int,
+    bounds: tuple[float, float],
+    validate: bool,
+    initial: Tensor | None = None,
+    targets: Tensor | None = None,
+) -> Iterator[tuple[Samples, Tensor]]:
+    """Checked samples and the model's logits on them; what an attack may not change is put back at the end.
+
+    Args:
+        model: inputs to logits; an `nn.Module` answers in eval mode meanwhile.
+        inputs: clean x, [B, ...] floating.
+        labels: [B] integers.
+        keys: [B] integers; None: each sample's place in the batch.
+        seed: address of the model's own noise.
+        bounds: the valid pixel range.
+        validate: check pixels, labels and logits too, not just shapes.
+        initial: where the attack shall start, to be checked for its shape.
+        targets: wanted classes, [B] integers.
+
+    Raises:
+        AttackError: inputs or outputs the attack cannot be honest about.
+    """
+    check_shapes(inputs, labels, keys=keys, initial=initial, targets=targets)
+    with undisturbed(model, None, mode="eval", device=inputs.device, seed=seed):
+        samples = Samples(
+            model=model,
+            inputs=normal_tensor(inputs),
+            labels=normal_tensor(labels).long(),
+            keys=default_keys(inputs) if keys is None else normal_tensor(keys).to(inputs.device),
+            targets=None if targets is None else normal_tensor(targets).long(),
+        )
+        if validate:
+            check_inputs(samples.inputs, samples.labels, bounds)
+        with torch.no_grad():
+            logits = model(samples.inputs)
+        if validate:
+            check_logits(logits, samples.labels)
+        yield samples, logits
+
+
+class EvaluationAttack(ABC):
+    """An attack for measuring: it may read values on the host and look at each sample as often as it likes."""
+
+    @abstractmethod
+    def run(
+        self,
+        model: Model,
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        keys: Tensor | None = None,
+        seed: int = 0,
+        validate: bool = True,
+    ) -> AttackResult:
+        """Attack a batch."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """All settings as plain values, for result files."""
+
+    def __call__(
+        self,
+        model: Model,
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        keys: Tensor | None = None,
+        seed: int = 0,
+        validate: bool = True,
+    ) -> Tensor:
+        """As `run`, but x' alone, [B, ...]."""
+        return self.run(model, inputs, labels, keys=keys, seed=seed, validate=validate).adversarial
+
+
+@dataclass(kw_only=True)
+class Findings:
+    """The best answer to each sample so far; at first the clean x, where the model may be wrong already.
+
+    Attributes:
+        found: the answers.
+        fooled_clean: [B] bool, wrong without attack: never attacked.
+    """
+
+    found: AttackResult
+    fooled_clean: Tensor
+
+    @classmethod
+    def clean(cls, samples: Samples, logits: Tensor, value: Tensor) -> Findings:
+        """What is known before the attack.
+
+        Args:
+            samples: all of them.
+            logits: on x, [B, K].
+            value: what is climbed, at x, [B].
+        """
+        fooled = logits.argmax(dim=1) != samples.labels
+        # NaN: any answer of the attack is better than x where x does not fool
+        worth = torch.where(fooled, value, torch.nan)
+        found = AttackResult(adversarial=samples.inputs.clone(), goal_start=worth, goal_end=worth, fooled=fooled)
+        return cls(found=found, fooled_clean=fooled)
+
+    def todo(self, *, compact: bool) -> Tensor:
+        """Places of the samples to attack: those still standing, or all that were right at first."""
+        return torch.nonzero(~(self.found.fooled if compact else self.fooled_clean)).flatten()
+
+    def put(self, rows: Tensor, result: AttackResult) -> None:
+        """Take an answer to some samples where it is better.
+
+        Args:
+            rows: their places.
+            result: the answers, one a row.
+        """
+        self.found = improve(self.found, rows, result)
+
+    def result(self, extra: Mapping[str, Tensor] | None = None, notes: tuple[str, ...] = ()) -> AttackResult:
+        """The answers, with further numbers a sample."""
+        return replace(self.found, extra=dict(extra or {}), notes=notes)

@@ -1,0 +1,143 @@
+"""Proposals of the square attack: where each sample's next square lies and what is put there.
+
+Every function takes `threat`, clean `inputs` [B, C, H, W], `keys` [B] and the `seed` that addresses the draws, and
+returns points [B, C, H, W] inside ball and box.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from kdrobust import randomness
+from kdrobust.attacks.threat import Threat, l2_norm
+
+
+def start_linf(threat: Threat, inputs: Tensor, keys: Tensor, *, seed: int) -> Tensor:
+    """Vertical stripes one pixel wide, each ±ε a channel."""
+    _, channels, _, width = inputs.shape
+    draws = randomness.uniform(keys, (channels, 1, width), seed=seed, dtype=inputs.dtype)
+    return threat.project(inputs + threat.radius * _signs(draws), inputs, threat.radius)
+
+
+def next_linf(threat: Threat, point: Tensor, inputs: Tensor, keys: Tensor, *, share: float, seed: int) -> Tensor:
+    """A square set to ±ε, one sign a channel. `point` [B, C, H, W]: the best so far; `share`: of the image's area."""
+    count, channels, height, width = inputs.shape
+    side = _side(share, height, width, least=1)
+    draws = randomness.uniform(keys, (2 + channels,), seed=seed, dtype=inputs.dtype)
+    inside = _inside(_corner(draws[:, 0], height - side), _corner(draws[:, 1], width - side), side, height, width)
+    moved = inputs + threat.radius * _signs(draws[:, 2:]).view(count, channels, 1, 1)
+    return threat.project(torch.where(inside, moved, point), inputs, threat.radius)
+
+
+def start_l2(threat: Threat, inputs: Tensor, keys: Tensor, *, seed: int) -> Tensor:
+    """A tiling of bumps with random signs, five to a side, of length ε in all."""
+    _, channels, height, width = inputs.shape
+    side = max(min(height, width) // 5, 1)
+    down, across = height // side, width // side
+    signs = _signs(randomness.uniform(keys, (channels, down, across), seed=seed, dtype=inputs.dtype))
+    tiles = signs.repeat_interleave(side, dim=2).repeat_interleave(side, dim=3) * bump(side, inputs).repeat(
+        down, across
+    )
+    top, left = (height - down * side) // 2, (width - across * side) // 2
+    noise = torch.zeros_like(inputs)
+    noise[:, :, top : top + down * side, left : left + across * side] = tiles
+    noise = threat.radius * noise / l2_norm(noise).clamp(min=1e-12)
+    return threat.project(inputs + noise, inputs, threat.radius)
+
+
+def next_l2(threat: Threat, point: Tensor, inputs: Tensor, keys: Tensor, *, share: float, seed: int) -> Tensor:
+    """The length in one square moved into another, with what of ε is unused, along the old content plus a bump.
+
+    Arguments as for `next_linf`.
+    """
+    count, channels, height, width = inputs.shape
+    side = _side(share, height, width, least=3)
+    draws = randomness.uniform(keys, (5 + channels,), seed=seed, dtype=inputs.dtype)
+    tops, lefts = (_corner(draws[:, :2], height - side), _corner(draws[:, 2:4], width - side))
+    into = _window(tops[:, 0], lefts[:, 0], side, channels)
+    away = _window(tops[:, 1], lefts[:, 1], side, channels)
+    noise = point - inputs
+    either = _inside(tops[:, 0], lefts[:, 0], side, height, width)
+    either = either | _inside(tops[:, 1], lefts[:, 1], side, height, width)
+    unused = (threat.radius**2 - noise.square().flatten(1).sum(dim=1)).clamp(min=0.0)
+    # a channel's new length in the square: what both squares held, and its part of what ε leaves
+    length = ((noise * either).square().sum(dim=(2, 3)) + unused.unsqueeze(1) / channels).sqrt()
+    shape = bump(side, inputs)
+    shape = torch.where(draws[:, 4].view(-1, 1, 1) < 0.5, shape, shape.T).unsqueeze(1)
+    bumps = _signs(draws[:, 5:]).view(count, channels, 1, 1) * shape
+    content = _unit(noise[into]) + bumps
+    # in a square of one pixel the two may cancel
+    content = torch.where(_length(content) > 1e-12, content, bumps)
+    changed = noise.index_put(away, torch.zeros_like(content))
+    changed = changed.index_put(into, _unit(content) * length.view(count, channels, 1, 1))
+    return threat.project(inputs + changed, inputs, threat.radius)
+
+
+def bump(side: int, like: Tensor) -> Tensor:
+    """Two pyramids of opposite sign side by side, of length 1, [side, side].
+
+    Source: Andriushchenko et al. 2020, eq. 2 and below.
+    """
+    half = side // 2
+    upper, lower = _pyramid(half, side, like), _pyramid(side - half, side, like)
+    whole = torch.cat([upper, -lower])
+    return whole / whole.square().sum().sqrt()
+
+
+def _pyramid(height: int, width: int, like: Tensor) -> Tensor:
+    """Falls off with the (Chebyshev) distance d from the centre as Σ_{j > d} 1 / j²; of length 1."""
+    if not height:
+        return like.new_zeros(0, width)
+    down = (torch.arange(height, device=like.device) - height // 2).abs()
+    across = (torch.arange(width, device=like.device) - width // 2).abs()
+    distance = torch.maximum(down.unsqueeze(1), across.unsqueeze(0))
+    terms = 1.0 / torch.arange(1, max(height, width) // 2 + 2, device=like.device, dtype=like.dtype).square()
+    tails = terms.flip(0).cumsum(0).flip(0)
+    found = tails[distance]
+    return found / found.square().sum().sqrt()
+
+
+def _side(share: float, height: int, width: int, *, least: int) -> int:
+    side = max(round(math.sqrt(share * height * width)), least)
+    if least > 1 and side % 2 == 0:
+        side += 1
+    return min(side, height, width)
+
+
+def _signs(draws: Tensor) -> Tensor:
+    return torch.where(draws < 0.5, -1.0, 1.0).to(draws.dtype)
+
+
+def _corner(draws: Tensor, most: int) -> Tensor:
+    """Whole numbers in 0 .. most from uniform ones."""
+    # float32 draws times a whole number may round up to it
+    return (draws * (most + 1)).long().clamp(max=most)
+
+
+def _inside(top: Tensor, left: Tensor, side: int, height: int, width: int) -> Tensor:
+    """[B, 1, H, W] bool."""
+    down = torch.arange(height, device=top.device) - top.unsqueeze(1)
+    across = torch.arange(width, device=top.device) - left.unsqueeze(1)
+    return (((down >= 0) & (down < side)).unsqueeze(2) & ((across >= 0) & (across < side)).unsqueeze(1)).unsqueeze(1)
+
+
+def _window(top: Tensor, left: Tensor, side: int, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Index of a square in [B, C, H, W]; what it picks is [B, C, side, side]."""
+    steps = torch.arange(side, device=top.device)
+    sample = torch.arange(len(top), device=top.device).view(-1, 1, 1, 1)
+    channel = torch.arange(channels, device=top.device).view(1, -1, 1, 1)
+    down = (top.unsqueeze(1) + steps).view(-1, 1, side, 1)
+    across = (left.unsqueeze(1) + steps).view(-1, 1, 1, side)
+    return sample, channel, down, across
+
+
+def _length(values: Tensor) -> Tensor:
+    return values.square().sum(dim=(2, 3), keepdim=True).sqrt()
+
+
+def _unit(values: Tensor) -> Tensor:
+    """Each channel's square at length 1; zero stays zero."""
+    return values / _length(values).clamp(min=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -10,12 +11,17 @@ from torch import Tensor
 
 from kdrobust.attacks.contract import Model, check_shapes
 from kdrobust.attacks.goals import margin, normal_tensor
+from kdrobust.attacks.partial import Partial, pack_notes, unpack_notes
 from kdrobust.attacks.result import AttackResult, higher
 from kdrobust.attacks.samples import EvaluationAttack, prepared
 from kdrobust.attacks.settings import count
 from kdrobust.attacks.threat import Threat, default_keys, per_sample
 from kdrobust.errors import UsageError
 from kdrobust.randomness import address
+
+log = logging.getLogger("kdrobust")
+#: What is kept a sample after each attack.
+_KEPT = ("point", "worth", "fooled", "broken_by")
 
 
 class Member(Protocol):
@@ -49,8 +55,9 @@ class Cascade(EvaluationAttack):
     Source: Croce & Hein, ICML 2020, arXiv:2003.01690, section 6 (an ensemble, each on the survivors).
     """
 
-    #: A suite gives it all samples at once.
+    #: A suite gives it all samples at once, and keeps what each attack has found.
     whole = True
+    resumable = True
 
     def __init__(self, *, threat: Threat, attacks: Mapping[str, Member], batch_size: int = 250) -> None:
         if not attacks:
@@ -77,6 +84,7 @@ class Cascade(EvaluationAttack):
         keys: Tensor | None = None,
         seed: int = 0,
         validate: bool = True,
+        partial: Partial | None = None,
     ) -> AttackResult:
         """Attack all samples. The goal reported is the Carlini-Wagner margin.
 
@@ -87,6 +95,7 @@ class Cascade(EvaluationAttack):
             keys: [N] integers that address each sample's random numbers; by default its place.
             seed: address of the random numbers.
             validate: check pixels, labels and clean logits first.
+            partial: where it is kept after each attack how far this one has come, and found by a later run.
 
         Returns:
             x' that fools where one was found, else the one within ε with the highest margin; `extra["broken_by"]`: the
@@ -105,7 +114,13 @@ class Cascade(EvaluationAttack):
             begun, point = worth.clone(), clean.clone()
             broken_by = torch.full_like(truth, -1)
             notes: dict[str, None] = {}
+            done, kept = 0, None if partial is None else partial.load()
+            if kept is not None:
+                point, worth, fooled, broken_by = (kept[key].to(clean.device) for key in _KEPT)
+                done, notes = int(kept["done"]), dict.fromkeys(unpack_notes(kept["notes"]))
             for place, (name, attack) in enumerate(self.attacks.items()):
+                if place < done:
+                    continue
                 at = address(seed, f"cascade/{name}")
                 within = bool(attack.describe().get("minimum_norm"))
                 for rows in self._pieces(torch.nonzero(~fooled).flatten()):
@@ -122,6 +137,10 @@ class Cascade(EvaluationAttack):
                     worth[rows] = torch.where(better, value, worth[rows])
                     broken_by[rows] = torch.where(broken, place, broken_by[rows])
                     fooled[rows] = broken
+                log.info("cascade  %s  %d of %d stand", name, int((~fooled).sum()), len(fooled))
+                if partial is not None:
+                    values = dict(zip(_KEPT, (point, worth, fooled, broken_by), strict=True))
+                    partial.save({**values, "done": torch.tensor(place + 1), "notes": pack_notes(notes)})
             return AttackResult(
                 adversarial=point,
                 goal_start=begun,
@@ -138,6 +157,7 @@ class Cascade(EvaluationAttack):
             "threat": self.threat.describe(),
             "batch_size": self.batch_size,
             "attacks": {name: attack.describe() for name, attack in self.attacks.items()},
+            "broken_by": list(self.attacks),
         }
 
     def _pieces(self, rows: Tensor) -> Sequence[Tensor]:

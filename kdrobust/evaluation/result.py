@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kdrobust.errors import RunFolderError
 from kdrobust.evaluation.figures import summary
 from kdrobust.evaluation.intervals import wilson
-from kdrobust.evaluation.outcome import Bools, Evaluation
+from kdrobust.evaluation.outcome import AttackOutcome, Bools, Evaluation
 from kdrobust.tracking.atomic import write_bytes, write_json
 from kdrobust.tracking.manifest import versions
 
@@ -67,8 +67,13 @@ def to_result(evaluation: Evaluation, *, confidence: float = 0.95) -> dict[str, 
         "indices_sha256": hashlib.sha256(evaluation.indices.astype("<i8").tobytes()).hexdigest(),
         "clean": figure(evaluation.clean),
         "attacks": {
-            name: {**figure(outcome.correct), "spec": outcome.spec, "seconds": round(outcome.seconds, 3)}
-            | ({"notes": list(outcome.notes)} if outcome.notes else {})
+            name: {
+                **figure(outcome.correct),
+                "spec": outcome.spec,
+                "seconds": round(outcome.seconds, 3),
+                **({"notes": list(outcome.notes)} if outcome.notes else {}),
+                **({"broken_by": broken} if (broken := _broken_by(outcome)) else {}),
+            }
             for name, outcome in evaluation.attacks.items()
         },
         "worst_case": {**figure(evaluation.worst_case), "over": list(evaluation.attacks)},
@@ -80,6 +85,15 @@ def to_result(evaluation: Evaluation, *, confidence: float = 0.95) -> dict[str, 
     }
     validate(result)
     return result
+
+
+def _broken_by(outcome: AttackOutcome) -> dict[str, int]:
+    """Of an attack made of several: how many samples each of them broke, by its name."""
+    names, column = outcome.spec.get("broken_by"), outcome.extra.get("broken_by")
+    if not names or column is None:
+        return {}
+    run = outcome.spec.get("attacks", names)
+    return {name: int((column == place).sum()) for place, name in enumerate(names) if name in run}
 
 
 def validate(result: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from kdrobust.evaluation.answers import answers
 from kdrobust.evaluation.checks import CheckSettings, run_checks
 from kdrobust.evaluation.outcome import AttackOutcome, Evaluation, Floats, attack_seed
 from kdrobust.evaluation.predict import connected, eval_mode, predict, predict_all, snapshot, to_unit, what_changed
-from kdrobust.evaluation.store import AttackStore
+from kdrobust.evaluation.store import AttackStore, PartialFile
 
 #: How far beyond ε a float32 perturbation of length ε may come out.
 ROUNDING = 1e-6
@@ -29,8 +29,9 @@ class Attack(Protocol):
     """What a suite asks of an attack.
 
     An attack that decides itself how samples are put together has an attribute `whole = True`: it is given all of them
-    at once. One whose description says `minimum_norm` returns the nearest adversarial example it found: a sample counts
-    as broken where that lies within ε.
+    at once; if it is `resumable` too, `run` takes a `partial` that keeps how far it has come. One whose description
+    says `minimum_norm` returns the nearest adversarial example it found: a sample counts as broken where that lies
+    within ε.
     """
 
     def run(self, model: Any, inputs: Tensor, labels: Tensor, *, keys: Tensor | None, seed: int) -> Any:
@@ -107,7 +108,15 @@ def evaluate(
                     tell(name, len(samples), len(samples))
                     continue
                 outcomes[name] = _attack_all(
-                    name, attack, model, samples, clean, batch_size, seed=attack_seed(seed, name), tell=tell
+                    name,
+                    attack,
+                    model,
+                    samples,
+                    clean,
+                    batch_size,
+                    seed=attack_seed(seed, name),
+                    tell=tell,
+                    partial=None if store is None else store.partial(name, attack.describe()),
                 )
                 if store is not None:
                     store.save(name, outcomes[name])
@@ -205,6 +214,7 @@ def _attack_all(
     *,
     seed: int,
     tell: Progress,
+    partial: PartialFile | None = None,
 ) -> AttackOutcome:
     started = time.perf_counter()
     spec = dict(attack.describe())
@@ -218,9 +228,11 @@ def _attack_all(
         model = connected(model, samples.batch(standing[:2])[0])
     done, extra, notes = 0, dict[str, Floats](), dict[str, None]()
     size = max(1, len(standing)) if getattr(attack, "whole", False) else batch_size
+    # only an attack that meets all samples at once can go on in the middle
+    further: dict[str, Any] = {"partial": partial} if getattr(attack, "resumable", False) and partial else {}
     for rows in _pieces(standing, size):
         inputs, labels, keys = samples.batch(rows)
-        result = attack.run(model, inputs, labels, keys=keys, seed=seed)
+        result = attack.run(model, inputs, labels, keys=keys, seed=seed, **further)
         adversarial, fooled = result.adversarial, result.fooled.to(labels.device)
         logits = predict_all(model, adversarial, batch_size)
         again = logits.argmax(dim=1) != labels

@@ -16,6 +16,13 @@ _NAMES = {
     "pgd50": "PGD-50",
     "pgd50x5": "PGD-50×5",
     "margin50x5": "margin PGD-50×5",
+    "pgd100x5": "PGD-100×5",
+    "margin100x5": "margin PGD-100×5",
+    "autoattack": "AutoAttack",
+    "cascade": "our cascade",
+    "square": "Square",
+    "fmn": "FMN",
+    "mi_fgsm": "MI-FGSM",
     "worst_case": "worst case",
 }
 _NORMS = {"linf": "ℓ∞", "l2": "ℓ2"}
@@ -127,7 +134,8 @@ def _figure(figures: Sequence[Mapping[str, Any]], confidence: float) -> Figure:
 
 def attack_title(key: str) -> str:
     """How an attack is called in tables and plots."""
-    return _NAMES.get(key, key)
+    attack, by_transfer, source = key.partition("_from_")
+    return f"{_NAMES.get(attack, attack)} from {source}" if by_transfer else _NAMES.get(key, key)
 
 
 def number_text(value: float) -> str:
@@ -145,8 +153,8 @@ def threat_text(threat: Mapping[str, Any]) -> str:
 
 def attack_text(key: str, spec: Mapping[str, Any]) -> str:
     """An attack's settings as text, e.g. `PGD-20: 20 steps of 0.025 on cross-entropy, uniform start`."""
-    if "steps" not in spec:
-        return f"{attack_title(key)}: {spec.get('attack', 'other')}"
+    if "step_size" not in spec or "goal" not in spec:
+        return f"{attack_title(key)}: {_settings_text(spec)}"
     steps = int(spec["steps"])
     text = (
         f"{attack_title(key)}: {steps} {'step' if steps == 1 else 'steps'} of {number_text(float(spec['step_size']))}"
@@ -156,3 +164,18 @@ def attack_text(key: str, spec: Mapping[str, Any]) -> str:
     text += ", no random start" if start == "none" else f", {start.replace('_', ' ')} start"
     restarts = int(spec.get("restarts", 1))
     return text + (f", {restarts} restarts" if restarts > 1 else "")
+
+
+def _settings_text(spec: Mapping[str, Any]) -> str:
+    """An attack that is no plain gradient ascent: its own name and what it was set to."""
+    made_by, members = spec.get("made_by"), spec.get("attacks")
+    if isinstance(made_by, Mapping):
+        return f"made on {spec['source']['name']} alone ({attack_text('as', made_by).removeprefix('as: ')})"
+    parts = [str(spec.get("library", spec.get("attack", "other")))]
+    shown = ("version", "goal", "steps", "queries", "batch_size")
+    parts += [f"{name.replace('_', ' ')} {spec[name]}" for name in shown if name in spec]
+    if members:
+        parts.append(" then ".join(members))
+    if spec.get("minimum_norm"):
+        parts.append("nearest example, broken where it lies within ε")
+    return ", ".join(parts)

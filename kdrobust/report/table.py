@@ -71,6 +71,14 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines.append("Threat: " + "; ".join(threats) + ".")
     attacks = {key: value["spec"] for row in read for key, value in row.setting["attacks"].items()}
     lines.append("Attacks: " + "; ".join(attack_text(key, spec) for key, spec in attacks.items()) + ".")
+    lines += [
+        f"{attack_title(key)} on {row.name} broke "
+        + ", ".join(f"{count} by {name}" for name, count in entry["broken_by"].items())
+        + "."
+        for row in read
+        for key, entry in row.setting["attacks"].items()
+        if entry.get("broken_by") and row.seeds == 1
+    ]
     confidence = f"{100 * float(read[0].setting['confidence']):g} %"
     spread = f"[low–high]: {confidence} Wilson interval over the samples"
     seeds = sorted({row.seeds for row in read if row.seeds > 1})

@@ -132,7 +132,7 @@ def test_a_suite_gives_it_all_samples_at_once_and_keeps_who_broke_what():
     options = {"labels": labels, "indices": torch.arange(20), "threat": threat, "attacks": attacks}
     found = evaluate(model, inputs=inputs, batch_size=6, seed=1, checks=False, **options)
     outcome = found.attacks["cascade"]
-    assert set(outcome.extra) == {"broken_by"}
+    assert "broken_by" in outcome.extra
     broken = found.clean & ~outcome.correct
     assert (outcome.extra["broken_by"][broken] >= 0).all()
     assert (outcome.extra["broken_by"][found.clean & outcome.correct] == -1).all()
@@ -166,3 +166,51 @@ def test_bad_settings(attacks, words):
     assert "\n" not in str(caught.value)
     with pytest.raises(UsageError, match=r"attack\.batch_size"):
         Cascade(threat=Threat(norm="linf", eps=0.1), attacks={"x": Fixed(())}, batch_size=0)
+
+
+class Kept:
+    """A `Partial` in memory that may be cut off after some saves, as a kill would."""
+
+    def __init__(self, saves=None):
+        self.saved, self.left = None, saves
+
+    def load(self):
+        return self.saved
+
+    def save(self, values):
+        self.saved = {name: value.clone() for name, value in values.items()}
+        if self.left is not None:
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_one_that_was_killed_goes_on_with_the_next_attack(after):
+    threat = Threat(norm="linf", eps=0.02)
+    whole = standard(threat, batch_size=3).run(MODEL, X, Y)
+    kept = Kept(saves=after)
+    with pytest.raises(KeyboardInterrupt):
+        standard(threat, batch_size=3).run(MODEL, X, Y, partial=kept)
+    kept.left = None
+    resumed = standard(threat, batch_size=3)
+    finished = list(resumed.attacks.values())[:after]
+    for attack in finished:
+        attack.run = None  # calling it again would fail
+    found = resumed.run(MODEL, X, Y, partial=kept)
+    for name in ("adversarial", "fooled", "goal_end"):
+        assert torch.equal(getattr(found, name), getattr(whole, name)), name
+    assert torch.equal(found.extra["broken_by"], whole.extra["broken_by"])
+
+
+def test_notes_of_attacks_before_the_kill_are_kept():
+    threat = Threat(norm="linf", eps=0.02)
+
+    def cascade():
+        return Cascade(threat=threat, attacks={"one": Fixed([0]), "two": Fixed([1])})
+
+    kept = Kept(saves=1)
+    with pytest.raises(KeyboardInterrupt):
+        cascade().run(MODEL, X, Y, partial=kept)
+    kept.left = None
+    assert cascade().run(MODEL, X, Y, partial=kept).notes == ("told so",)

@@ -90,7 +90,7 @@ def test_verdicts_and_results_hide_no_attack_name(evaluation):
     assert list(per_sample(evaluation)) == ["indices", "labels", "clean", "fgsm", "pgd", *numbers, "worst_case"]
 
 
-@pytest.mark.parametrize(("name", "attacks"), [("quick", 2), ("standard", 4)])
+@pytest.mark.parametrize(("name", "attacks"), [("quick", 2), ("standard", 3), ("fast", 3)])
 def test_the_suites_compose_and_run(name, attacks, fixture_model, fixture_data):
     cfg = compose("evaluate", [f"evaluation={name}", "threat.eps=0.05", "seed=7", "checkpoint=x.ckpt"])
     suite = numbers(cfg.evaluation)
@@ -145,3 +145,15 @@ def test_no_samples_have_no_further_figures(fixture_model, fixture_data, suite):
     assert result["per_class"]["labels"] == []
     assert result["per_class"]["worst_case"]["worst"] is None
     assert result["calibration"]["clean"] is None
+
+
+def test_an_attack_of_several_says_who_broke_how_many(fixture_model, fixture_data, suite):
+    from kdrobust.attacks import APGD, Cascade
+
+    threat = suite()["threat"]
+    members = {"ce": APGD(threat=threat, steps=5), "dlr": APGD(threat=threat, goal="dlr", steps=5)}
+    arguments = {**fixture_data, **suite(), "attacks": {"both": Cascade(threat=threat, attacks=members)}}
+    evaluation = evaluate(fixture_model(), batch_size=4, seed=0, checks=False, **arguments)
+    entry = to_result(evaluation)["attacks"]["both"]
+    assert list(entry["broken_by"]) == ["ce", "dlr"]
+    assert sum(entry["broken_by"].values()) == int((evaluation.clean & ~evaluation.attacks["both"].correct).sum())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor
 from kdrobust.attacks.external.base import ExternalAttack, Found
 from kdrobust.attacks.external.guard import Facade, condensed, overheard
 from kdrobust.attacks.external.library import load_library
+from kdrobust.attacks.partial import Partial, pack_notes, unpack_notes
 from kdrobust.attacks.threat import Threat
 from kdrobust.errors import AttackError
 
@@ -29,6 +28,10 @@ ATTACKS = ("apgd-ce", "apgd-t", "fab-t", "square", "apgd-dlr", "fab")
 _LEAST_CLASSES = {"apgd-dlr": 3, "apgd-t": 4}
 _NORMS = {"linf": "Linf", "l2": "L2"}
 _TARGETS = 9
+#: What is kept a sample after each attack.
+_KEPT = ("adversarial", "broken_by", "standing")
+#: Share of the samples beyond which AutoAttack's authors distrust a model that Square still breaks.
+_SQUARE_SUSPECT = 0.002
 
 log = logging.getLogger("kdrobust")
 
@@ -61,6 +64,9 @@ class AutoAttack(ExternalAttack):
         attacks", ICML 2020, arXiv:2003.01690.
     """
 
+    #: A suite keeps what each attack has found.
+    resumable = True
+
     def __init__(self, *, threat: Threat, version: str = "standard", batch_size: int = 250) -> None:
         super().__init__(threat=threat, batch_size=batch_size)
         if version not in VERSIONS:
@@ -80,10 +86,54 @@ class AutoAttack(ExternalAttack):
             "broken_by": list(ATTACKS),
         }
 
-    def search(self, model: Facade, inputs: Tensor, labels: Tensor, *, classes: int, seed: int) -> Found:
-        """Run the official code; see `ExternalAttack.search`."""
+    def search(
+        self, model: Facade, inputs: Tensor, labels: Tensor, *, classes: int, seed: int, partial: Partial | None = None
+    ) -> Found:
+        """Run the official code, one attack after the other on what still stands; see `ExternalAttack.search`.
+
+        The official driver does the same in one call, but cannot give back the examples of attacks that an interrupted
+        call had finished.
+        """
         names, notes = runnable(self.version, classes)
-        with overheard("auto-attack") as warnings, _recorded(labels) as record:
+        warned = dict.fromkeys(notes)
+        adversarial, broken_by = inputs.clone(), torch.full_like(labels, -1)
+        standing = self._right(model, inputs, labels)
+        right, done = int(standing.sum()), 0
+        kept = None if partial is None else partial.load()
+        if kept is not None:
+            adversarial, broken_by, standing = (kept[key].to(inputs.device) for key in _KEPT)
+            done, warned = int(kept["done"]), dict.fromkeys(unpack_notes(kept["notes"]))
+        began = time.perf_counter()
+        for place, name in enumerate(names):
+            rows = torch.nonzero(standing).flatten()
+            if place < done or not len(rows):
+                continue
+            found, warnings = self._official(name, model, inputs[rows], labels[rows], classes=classes, seed=seed)
+            broken = ~self._right(model, found, labels[rows])
+            adversarial[rows[broken]], broken_by[rows[broken]] = found[broken], ATTACKS.index(name)
+            standing[rows[broken]] = False
+            if name == "square" and place and int(broken.sum()) > _SQUARE_SUSPECT * len(inputs):
+                warnings.append(
+                    f"Square broke {int(broken.sum())} of {len(inputs)} samples that withstood gradients: the model "
+                    "may mask them"
+                )
+            warned |= dict.fromkeys(condensed(warnings))
+            seconds = time.perf_counter() - began
+            log.info("autoattack  %s  %d of %d stand  %.0fs", name, int(standing.sum()), right, seconds)
+            if partial is not None:
+                values = dict(zip(_KEPT, (adversarial, broken_by, standing), strict=True))
+                partial.save({**values, "done": torch.tensor(place + 1), "notes": pack_notes(warned)})
+        return Found(adversarial=adversarial, extra={"broken_by": broken_by}, notes=tuple(warned))
+
+    def _official(
+        self, name: str, model: Facade, inputs: Tensor, labels: Tensor, *, classes: int, seed: int
+    ) -> tuple[Tensor, list[str]]:
+        """One attack by the published driver: x', and what it warned of."""
+        from pyautoattack import checks
+
+        # the counters behind "dynamic defense" are never reset: one such model would have every later one accused
+        checks.funcs.update(dict.fromkeys(checks.funcs, 0))
+        with overheard("auto-attack") as warnings:
             official = self._library.AutoAttack(
                 model,
                 device=inputs.device,
@@ -92,16 +142,17 @@ class AutoAttack(ExternalAttack):
                 seed=seed,
                 version=self.version,
             )
-            official.attacks_to_run = list(names)
+            official.attacks_to_run = [name]
             official.apgd_targeted.n_target_classes = min(_TARGETS, classes - 1)
             official.fab.n_target_classes = min(_TARGETS, classes - 1)
             # Square needs images; the facade gives the model back the shape it knows
-            adversarial, _ = official.run_standard_evaluation(_as_images(inputs), labels, batch_size=self.batch_size)
-        return Found(
-            adversarial=adversarial.reshape(inputs.shape),
-            extra={"broken_by": record.broken_by},
-            notes=(*notes, *condensed(warnings)),
-        )
+            found, _ = official.run_standard_evaluation(_as_images(inputs), labels, batch_size=self.batch_size)
+        return found.reshape(inputs.shape), list(warnings)
+
+    def _right(self, model: Facade, inputs: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            pieces = zip(inputs.split(self.batch_size), labels.split(self.batch_size), strict=True)  # type: ignore[no-untyped-call]
+            return torch.cat([model(piece).argmax(dim=1) == truth for piece, truth in pieces])
 
 
 def runnable(version: str, classes: int) -> tuple[tuple[str, ...], list[str]]:
@@ -134,55 +185,3 @@ def _as_images(inputs: Tensor) -> Tensor:
     if inputs.dim() == 4:
         return inputs
     return inputs.flatten(1)[:, None, None, :] if inputs.dim() != 3 else inputs.unsqueeze(1)
-
-
-class _Record:
-    """Which attack broke which sample, told by the official code's own state after each attack."""
-
-    def __init__(self, labels: Tensor) -> None:
-        self.broken_by = torch.full_like(labels, -1)
-        self._standing: Tensor | None = None
-        self._began = time.perf_counter()
-
-    def begin(self, robust: Tensor) -> None:
-        if self._standing is None:
-            self._standing = robust.clone()
-
-    def note(self, attack: str, robust: Tensor) -> None:
-        if self._standing is None:
-            return
-        newly = self._standing & ~robust
-        self.broken_by[newly.to(self.broken_by.device)] = ATTACKS.index(attack)
-        self._standing = robust.clone()
-        seconds = time.perf_counter() - self._began
-        log.info("autoattack  %s  %d of %d stand  %.0fs", attack, int(robust.sum()), len(robust), seconds)
-
-
-@contextmanager
-def _recorded(labels: Tensor) -> Iterator[_Record]:
-    """Watch the official driver's state, and let what an earlier run left in its module not count for this one."""
-    from pyautoattack import autoattack, checks
-
-    record, original = _Record(labels), autoattack.EvaluationState
-
-    class Watched(original):  # type: ignore[misc, valid-type]
-        @property
-        def robust_flags(self) -> Tensor | None:
-            return self._robust_flags
-
-        @robust_flags.setter
-        def robust_flags(self, flags: Tensor) -> None:
-            self._robust_flags = flags
-            record.begin(flags)
-
-        def add_run_attack(self, attack: str) -> None:
-            super().add_run_attack(attack)
-            record.note(attack, self._robust_flags)
-
-    # the counters behind "dynamic defense" are never reset: one such model would have every later one accused
-    checks.funcs.update(dict.fromkeys(checks.funcs, 0))
-    autoattack.EvaluationState = Watched
-    try:
-        yield record
-    finally:
-        autoattack.EvaluationState = original

@@ -13,6 +13,7 @@ from torch import Tensor
 from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
 from kdrobust.attacks.external.guard import Facade, guarded
 from kdrobust.attacks.goals import margin
+from kdrobust.attacks.partial import Partial
 from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.threat import Threat, per_sample
 from kdrobust.errors import AttackError
@@ -67,7 +68,9 @@ class ExternalAttack(ABC):
         self.batch_size = batch_size
 
     @abstractmethod
-    def search(self, model: Facade, inputs: Tensor, labels: Tensor, *, classes: int, seed: int) -> Found:
+    def search(
+        self, model: Facade, inputs: Tensor, labels: Tensor, *, classes: int, seed: int, partial: Partial | None
+    ) -> Found:
         """Run the library.
 
         Args:
@@ -76,6 +79,7 @@ class ExternalAttack(ABC):
             labels: [B] int64.
             classes: K.
             seed: address of the draws.
+            partial: where an attack of several parts keeps how far it has come.
         """
 
     @abstractmethod
@@ -89,7 +93,14 @@ class ExternalAttack(ABC):
         return self.run(model, inputs, labels, keys=keys, seed=seed).adversarial
 
     def run(
-        self, model: Model, inputs: Tensor, labels: Tensor, *, keys: Tensor | None = None, seed: int = 0
+        self,
+        model: Model,
+        inputs: Tensor,
+        labels: Tensor,
+        *,
+        keys: Tensor | None = None,
+        seed: int = 0,
+        partial: Partial | None = None,
     ) -> AttackResult:
         """Attack samples; leaves no trace, works under `no_grad` and `inference_mode`, in any floating type.
 
@@ -99,6 +110,7 @@ class ExternalAttack(ABC):
             labels: true classes, [B] integers.
             keys: [B], checked but not used: see the class.
             seed: what the library's generators begin at.
+            partial: where an attack of several parts keeps how far it has come.
 
         Raises:
             AttackError: inputs or outputs an attack cannot be honest about, or an answer of another shape.
@@ -115,7 +127,9 @@ class ExternalAttack(ABC):
             found = Found(adversarial=clean)
             if self.threat.radius > 0:
                 single = clean.float() if clean.dtype != torch.float32 else clean.clone()
-                found = self.search(Facade(model, clean), single, truth, classes=before.shape[1], seed=seed)
+                found = self.search(
+                    Facade(model, clean), single, truth, classes=before.shape[1], seed=seed, partial=partial
+                )
             adversarial, notes = self._admit(found.adversarial, clean)
             after = self._ask(model, adversarial)
             return AttackResult(

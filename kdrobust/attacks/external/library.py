@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kdrobust.attacks.external.base import ExternalAttack, Found
 from kdrobust.attacks.external.guard import Facade, condensed, hushed, overheard
+from kdrobust.attacks.partial import Partial
 from kdrobust.attacks.threat import Threat
 from kdrobust.config.numbers import as_number
 from kdrobust.errors import UsageError
@@ -99,7 +100,9 @@ class LibraryAttack(ExternalAttack):
     def perturb(self, model: Facade, inputs: Tensor, labels: Tensor, *, classes: int) -> Tensor:
         """The library's x' for one batch, [B, ...]; arguments as in `search`."""
 
-    def search(self, model: Facade, inputs: Tensor, labels: Tensor, *, classes: int, seed: int) -> Found:
+    def search(
+        self, model: Facade, inputs: Tensor, labels: Tensor, *, classes: int, seed: int, partial: Partial | None = None
+    ) -> Found:
         """Batch after batch; see `ExternalAttack.search`."""
         pieces = zip(torch.split(inputs, self.batch_size), torch.split(labels, self.batch_size), strict=True)
         with hushed(), overheard(self.library.__name__) as lines, warnings.catch_warnings(record=True) as said:

@@ -193,3 +193,53 @@ def test_mistakes(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyautoattack", None)
     with pytest.raises(UsageError, match="pip install 'pyautoattack"):
         AutoAttack(threat=Threat(norm="linf", eps=0.1))
+
+
+def test_attack_by_attack_is_the_official_driver_s_one_call(tiny, only):
+    from pyautoattack import AutoAttack as Official
+
+    names = ["apgd-ce", "apgd-t", "fab-t"]
+    attack = only(*names)
+    ours = attack.run(tiny.model, tiny.inputs, tiny.labels, seed=0)
+    official = Official(tiny.model.eval(), eps=0.02, seed=0, version="custom", attacks=names)
+    official.apgd_targeted.n_target_classes = official.fab.n_target_classes = 4
+    official.apgd.n_restarts = official.apgd_targeted.n_restarts = official.fab.n_restarts = 1
+    with torch.random.fork_rng():
+        theirs, _ = official.run_standard_evaluation(tiny.inputs, tiny.labels, batch_size=attack.batch_size)
+    assert torch.equal(ours.fooled, tiny.model(theirs).argmax(1) != tiny.labels)
+    torch.testing.assert_close(ours.adversarial, theirs, rtol=0, atol=1e-6)
+
+
+def test_one_that_was_killed_goes_on_with_the_next_attack(tiny, only, monkeypatch):
+    from tests.attacks.test_cascade import Kept
+
+    whole = only("apgd-ce", "apgd-t", "fab-t").run(tiny.model, tiny.inputs, tiny.labels, seed=0)
+    kept = Kept(saves=2)
+    attack = only("apgd-ce", "apgd-t", "fab-t")
+    with pytest.raises(KeyboardInterrupt):
+        attack.run(tiny.model, tiny.inputs, tiny.labels, seed=0, partial=kept)
+    kept.left = None
+    ran = []
+    original = AutoAttack._official
+
+    def watched(self, name, *arguments, **options):
+        ran.append(name)
+        return original(self, name, *arguments, **options)
+
+    monkeypatch.setattr(AutoAttack, "_official", watched)
+    resumed = attack.run(tiny.model, tiny.inputs, tiny.labels, seed=0, partial=kept)
+    assert ran == ["fab-t"]
+    assert torch.equal(resumed.adversarial, whole.adversarial)
+    assert torch.equal(resumed.extra["broken_by"], whole.extra["broken_by"])
+
+
+def test_square_that_breaks_what_gradients_did_not_is_told(tiny, only, monkeypatch):
+    attack = only("apgd-ce", "square")
+    moved = torch.zeros_like(tiny.inputs)
+    monkeypatch.setattr(
+        AutoAttack, "_official", lambda self, name, model, x, y, **_: (x if name == "apgd-ce" else moved[: len(x)], [])
+    )
+    result = attack.run(tiny.model, tiny.inputs, tiny.labels, seed=0)
+    broken = int((result.extra["broken_by"] == 3).sum())
+    told = [note for note in result.notes if note.startswith("Square broke")]
+    assert bool(told) == (broken > 0)

@@ -23,7 +23,7 @@ class Fake(ExternalAttack):
         super().__init__(threat=threat, batch_size=batch_size)
         self.what = what
 
-    def search(self, model, inputs, labels, *, classes, seed):
+    def search(self, model, inputs, labels, *, classes, seed, partial=None):
         found = self.what(model, inputs, labels, classes)
         return found if isinstance(found, Found) else Found(adversarial=found)
 

@@ -138,12 +138,17 @@ def threat_text(threat: Mapping[str, Any]) -> str:
 
 def attack_text(key: str, spec: Mapping[str, Any]) -> str:
     """An attack's settings as text, e.g. `PGD-20: 20 steps of 0.025 on cross-entropy, uniform start`."""
+    name = str(spec.get("attack", "other"))
+    if "attacks" in spec:
+        return f"{attack_title(key)}: {', '.join(spec['attacks'])}, each on what the ones before left standing"
     if "steps" not in spec:
-        return f"{attack_title(key)}: {spec.get('attack', 'other')}"
+        queries = f", {int(spec['queries'])} queries" if "queries" in spec else ""
+        return f"{attack_title(key)}: {name}{queries}"
     steps = int(spec["steps"])
-    text = (
-        f"{attack_title(key)}: {steps} {'step' if steps == 1 else 'steps'} of {number_text(float(spec['step_size']))}"
-    )
+    text = f"{attack_title(key)}: {steps} {'step' if steps == 1 else 'steps'}"
+    if spec.get("minimum_norm"):
+        return f"{text} of {name} towards the nearest adversarial example"
+    text += f" of {number_text(float(spec['step_size']))}" if "step_size" in spec else f" of {name}"
     text += f" on {str(spec.get('goal', 'cross_entropy')).replace('_', '-')}"
     start = str(spec.get("start", "none"))
     text += ", no random start" if start == "none" else f", {start.replace('_', ' ')} start"

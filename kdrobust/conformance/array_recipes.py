@@ -50,6 +50,11 @@ class ArrayRecipes:
     queries: int = QUERIES
     _known: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def classes(self) -> int:
+        """Classes of the file's model."""
+        return self.file.get("model/fc_b").numel()
+
     def ours(self, key: str) -> tuple[Tensor, Rule] | None:
         """Our array for a key and how it has to stand to theirs; None where nothing is to be compared.
 
@@ -111,7 +116,8 @@ class ArrayRecipes:
         threat = Threat(norm=norm, eps=eps)
         attacks: dict[str, Member] = {
             "apgd_ce": APGD(threat=threat),
-            "apgd_t": APGD(threat=threat, goal="dlr_targeted"),
+            # its ratio needs four classes
+            "apgd_t": APGD(threat=threat, goal="dlr_targeted" if self.classes >= 4 else "margin_targeted"),
             "fmn": FMN(threat=threat, targets=9, stop_at_eps=True),
             "square": Square(threat=threat, queries=self.queries),
         }
@@ -121,7 +127,7 @@ class ArrayRecipes:
     def nearest(self, norm: str) -> Tensor:
         """How far the nearest adversarial example is that our minimum-norm attacks find, [B]."""
         threat = Threat(norm=norm, eps=1.0)
-        others = self.file.get("model/fc_b").numel() - 1
+        others = self.classes - 1
         # the nearest class may be any, and which local minimum is found depends on start and step
         attacks: list[Member] = [
             FMN(threat=threat, restarts=10),

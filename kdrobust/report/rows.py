@@ -153,29 +153,25 @@ def threat_text(threat: Mapping[str, Any]) -> str:
 
 def attack_text(key: str, spec: Mapping[str, Any]) -> str:
     """An attack's settings as text, e.g. `PGD-20: 20 steps of 0.025 on cross-entropy, uniform start`."""
-    if "step_size" not in spec or "goal" not in spec:
-        return f"{attack_title(key)}: {_settings_text(spec)}"
+    name = str(spec.get("attack", "other"))
+    if "made_by" in spec:
+        made_by = attack_text("as", spec["made_by"]).removeprefix("as: ")
+        return f"{attack_title(key)}: made on {spec['source']['name']} alone ({made_by})"
+    if "library" in spec:
+        parts = [str(spec["library"]), *(f"{each} {spec[each]}" for each in ("version", "name") if each in spec)]
+        return f"{attack_title(key)}: {', '.join([*parts, 'batches of ' + str(spec.get('batch_size', '?'))])}"
+    if "attacks" in spec:
+        return f"{attack_title(key)}: {', '.join(spec['attacks'])}, each on what the ones before left standing"
+    if "steps" not in spec:
+        queries = f", {int(spec['queries'])} queries" if "queries" in spec else ""
+        return f"{attack_title(key)}: {name}{queries}"
     steps = int(spec["steps"])
-    text = (
-        f"{attack_title(key)}: {steps} {'step' if steps == 1 else 'steps'} of {number_text(float(spec['step_size']))}"
-    )
+    text = f"{attack_title(key)}: {steps} {'step' if steps == 1 else 'steps'}"
+    if spec.get("minimum_norm"):
+        return f"{text} of {name} towards the nearest adversarial example"
+    text += f" of {number_text(float(spec['step_size']))}" if "step_size" in spec else f" of {name}"
     text += f" on {str(spec.get('goal', 'cross_entropy')).replace('_', '-')}"
     start = str(spec.get("start", "none"))
     text += ", no random start" if start == "none" else f", {start.replace('_', ' ')} start"
     restarts = int(spec.get("restarts", 1))
     return text + (f", {restarts} restarts" if restarts > 1 else "")
-
-
-def _settings_text(spec: Mapping[str, Any]) -> str:
-    """An attack that is no plain gradient ascent: its own name and what it was set to."""
-    made_by, members = spec.get("made_by"), spec.get("attacks")
-    if isinstance(made_by, Mapping):
-        return f"made on {spec['source']['name']} alone ({attack_text('as', made_by).removeprefix('as: ')})"
-    parts = [str(spec.get("library", spec.get("attack", "other")))]
-    shown = ("version", "goal", "steps", "queries", "batch_size")
-    parts += [f"{name.replace('_', ' ')} {spec[name]}" for name in shown if name in spec]
-    if members:
-        parts.append(" then ".join(members))
-    if spec.get("minimum_norm"):
-        parts.append("nearest example, broken where it lies within ε")
-    return ", ".join(parts)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kdrobust.attacks import APGD, Threat
+from kdrobust.attacks import APGD, GradientAttack, Square, Threat
 from kdrobust.attacks.ascent import _checkpoints
 from kdrobust.attacks.goals import GOALS, NEED_TARGETS, dlr_targeted, likeliest_others, margin, margin_targeted
 from kdrobust.errors import UsageError
@@ -92,8 +92,6 @@ def test_checkpoints_of_the_paper(steps, expected):
 
 
 def test_finds_more_than_a_fixed_step_of_the_first_length():
-    from kdrobust.attacks import GradientAttack
-
     threat = Threat(norm="linf", eps="8/255")
     fixed = GradientAttack(threat=threat, goal="margin", steps=50, step_size="16/255", keep="best").run(MODEL, X, Y)
     own = APGD(threat=threat, goal="margin", steps=50, start="none", compact=False).climb(MODEL, X, Y, initial=X)
@@ -166,3 +164,29 @@ def test_bad_settings(key, value):
 def test_describe_names_the_targets_of_targeted_goals_alone():
     assert "targets" not in make().describe()
     assert make(goal="dlr_targeted", targets=4).describe()["targets"] == 4
+
+
+@pytest.mark.parametrize(
+    ("broken", "gradient", "scale_free", "black_box"),
+    [("plain", 0.125, 0.125, 0.125), ("scaled", 0.75, 0.125, 0.125), ("rounded", 0.625, 0.625, 0.125)],
+)
+def test_known_maskings_show_as_in_the_official_attacks(broken, gradient, scale_free, black_box):
+    """Accuracies of the fixtures in vectors/attacks.md: what cross-entropy misses, DLR or a black box finds."""
+    models = {
+        "plain": lambda x: MODEL(x.double()).float(),
+        "scaled": lambda x: 1e3 * MODEL(x.double()).float(),
+        "rounded": lambda x: MODEL((x.double() * 8).round() / 8).float() + 0 * x.sum(),
+    }
+    threat, x = Threat(norm="linf", eps=0.05), X.float()
+
+    def accuracy(attack):
+        return float((~attack.run(models[broken], x, Y).fooled).float().mean())
+
+    # with saturated or missing gradients it is a few random starts that decide
+    assert accuracy(APGD(threat=threat)) == pytest.approx(gradient, abs=0.0 if broken == "plain" else 0.25)
+    assert accuracy(APGD(threat=threat, goal="dlr")) == pytest.approx(
+        scale_free, abs=0.25 if broken == "rounded" else 0
+    )
+    assert accuracy(Square(threat=threat, queries=1000)) == black_box
+    if broken != "plain":
+        assert accuracy(APGD(threat=threat)) > black_box

@@ -1,5 +1,7 @@
 """Every attack with settings small enough to test, and things to attack."""
 
+import copy
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,11 @@ NEAREST = ("fmn", "ddn", "cw")
 
 def network(seed=0, classes=5, dtype=torch.float64):
     """Batch norm and dropout. Every class is the answer to some inputs, so some samples stand and some fall."""
+    return copy.deepcopy(_network(seed, classes, dtype))
+
+
+@functools.cache
+def _network(seed, classes, dtype):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         layers = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(64, classes)

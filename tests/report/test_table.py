@@ -178,9 +178,7 @@ def test_radii_are_written_as_this_field_writes_them():
     assert attack_text("margin50x5", spec) == "margin PGD-50×5: 50 steps of 2/255 on margin, uniform start, 5 restarts"
     assert attack_text("mine", {"attack": "Mine"}) == "mine: Mine"
     official = {"attack": "AutoAttack", "library": "pyautoattack 0.2.0", "version": "standard", "batch_size": 250}
-    assert attack_text("autoattack", official) == "AutoAttack: pyautoattack 0.2.0, version standard, batch size 250"
+    assert attack_text("autoattack", official) == "AutoAttack: pyautoattack 0.2.0, version standard, batches of 250"
     transfer = {"attack": "TransferAttack", "source": {"name": "a"}, "made_by": {**spec, "restarts": 1}}
     told = "margin from a: made on a alone (50 steps of 2/255 on margin, uniform start)"
     assert attack_text("margin_from_a", transfer) == told
-    nearest = {"attack": "FMN", "steps": 100, "minimum_norm": True}
-    assert attack_text("fmn", nearest) == "FMN: FMN, steps 100, nearest example, broken where it lies within ε"

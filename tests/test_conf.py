@@ -29,6 +29,7 @@ GIVEN = {
     "image_folder": ["data.source.path=somewhere"],
     "npz": ["data.source.path=some.npz"],
     "timm": ["student.network.name=resnet18"],
+    "minimum_norm_l2": ["threat=l2_0.5", "threat.eps=0.1"],
 }
 NEEDS = {"evaluate": ["checkpoint=some.ckpt"], "outputs": ["teacher.checkpoint=some.ckpt"]}
 #: group -> (stage that has it, override)

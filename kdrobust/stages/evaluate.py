@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig
 
 from kdrobust.config import instantiate
@@ -23,9 +22,9 @@ from kdrobust.evaluation import (
     to_result,
     write_samples,
 )
-from kdrobust.report import evaluation_figures, paired_line, threat_text
+from kdrobust.report import evaluation_figures, threat_text
 from kdrobust.stages import figures
-from kdrobust.stages.comparison import print_comparison, write_comparison
+from kdrobust.stages.comparison import paired_entry, print_comparison, print_costs, write_comparison
 from kdrobust.stages.measuring import Measured, measure, settle_radii
 from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import (
@@ -51,6 +50,8 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
         return None
     rows = result.get("models") or [{"name": str(cfg.run.name), "results": [result]}]
     print_comparison(rows)
+    if cfg.evaluation.get("latency"):
+        print_costs(rows)
     for line in result.get("comparisons", []):
         print(line["text"])
     log.info("%s: results in %s", cfg.run.name, folder)
@@ -190,19 +191,5 @@ def _compare(measured: Sequence[Measured], confidence: float) -> list[dict[str, 
                 for column in ("clean", *shared, *(["worst_case"] if both and len(shared) > 1 else [])):
                     found = compare(one, other, column=column, confidence=confidence)
                     names = (first.subject.name, second.subject.name)
-                    lines.append(
-                        {
-                            "first": names[0],
-                            "second": names[1],
-                            "eps": float(one.threat["eps"]),
-                            **{key: _plain(value) for key, value in asdict(found).items()},
-                            "text": paired_line(*names, found),
-                        }
-                    )
+                    lines.append(paired_entry(names, found, float(one.threat["eps"])))
     return lines
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    return list(value) if isinstance(value, tuple) else value

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kdrobust.config import instantiate
 from kdrobust.stages import distill, evaluate, outputs
-from kdrobust.stages.comparison import print_comparison, write_comparison
+from kdrobust.stages.comparison import paired, print_comparison, print_costs, write_comparison
 from kdrobust.stages.setup import check_method, log, open_run, prepare_data, result_header
 from kdrobust.stages.teachers import asked_teachers, find_checkpoint, needs_live_teacher, teacher_problems
 from kdrobust.tracking import is_finished, write_result
@@ -90,15 +90,26 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
                 results.append(_evaluated(cfg, checkpoint, place / "evaluation", f"{label} seed {seed}"))
             rows.append({"name": label, "results": results})
         files = write_comparison(rows, folder)
+        places = {
+            int(seed): (folder / f"student_distilled/seed_{seed}", folder / f"student_alone/seed_{seed}")
+            for seed in cfg.seeds
+        }
+        evaluated = {seed: (one / "evaluation", other / "evaluation") for seed, (one, other) in places.items()}
+        threat, confidence = instantiate(cfg.threat).describe(), float(cfg.evaluation.confidence)
+        comparisons = paired("distilled", "alone", evaluated, confidence, threat)
         result = {
             **result_header(cfg, digest),
-            "threat": instantiate(cfg.threat).describe(),
+            "threat": threat,
             "models": rows,
+            "comparisons": comparisons,
             "seconds": round(time.monotonic() - began, 3),
             "files": files,
         }
         write_result(folder, result)
     print_comparison(rows)
+    print_costs(rows)
+    for line in comparisons:
+        print(line["text"])
     log.info("table, plots and result.json in %s", folder)
     worst = [entry["evaluation"]["worst_case"]["accuracy"] for entry in rows[-1]["results"]]
     return float(sum(worst) / len(worst))

@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Our cascade and our wrapper of AutoAttack against the published driver: time as a ratio, and every differing verdict.
+
+    python scripts/benchmarks/autoattack.py checkpoint=outputs/distill/NAME/best.ckpt threat.eps=0.1
+
+Arguments are those of `kdrobust evaluate` (data, threat, evaluation.num_samples, evaluation.batch_size, threads ...).
+The three take turns in one process, `--repeats N` times (default 1); ratios are of medians. `--json FILE` keeps them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pyautoattack import AutoAttack as Published
+from torch import Tensor
+
+from kdrobust.config import compose, instantiate
+from kdrobust.errors import KdrobustError
+from kdrobust.evaluation import stratified
+from kdrobust.shorthand import spell_out
+from kdrobust.stages.setup import check_config, prepare_data, set_threads
+from kdrobust.stages.subject import load_subject, subject_problems
+
+NORMS = {"linf": "Linf", "l2": "L2"}
+
+
+def published(model: torch.nn.Module, inputs: Tensor, labels: Tensor, threat: Any, batch: int, seed: int) -> Tensor:
+    """The published driver as its authors call it: which samples stand."""
+    attack = Published(model, eps=threat.radius, norm=NORMS[threat.norm], seed=seed, version="standard")
+    classes = model(inputs[:1]).shape[1]
+    attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(9, classes - 1)
+    adversarial, _ = attack.run_standard_evaluation(inputs, labels, batch_size=batch)
+    return right(model, adversarial, labels)
+
+
+@torch.no_grad()
+def right(model: torch.nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """Which samples are answered correctly, [N] bool."""
+    return torch.cat([model(piece) for piece in inputs.split(1000)]).argmax(dim=1) == labels
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print; 0 unless the arguments cannot be used."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", help="as for kdrobust evaluate")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    try:
+        # `fast` first: what is given on the command line wins over it
+        cfg = compose("evaluate", spell_out("evaluate", ["evaluation=fast", *options.overrides]))
+        check_config(cfg, subject_problems(cfg))
+        data = prepare_data(cfg)
+        subject = load_subject(cfg, data)
+    except KdrobustError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    model = subject.model.requires_grad_(False).eval()
+    set_threads(cfg, model, data.spec, int(cfg.evaluation.batch_size))
+    test, seed, batch = data.split("test"), int(cfg.evaluation.seed), int(cfg.evaluation.batch_size)
+    rows = stratified(test.labels, cfg.evaluation.num_samples, seed=seed)
+    inputs, labels, keys = test.pixels(rows), test.labels[rows], test.indices[rows]
+    threat, ours = instantiate(cfg.threat), instantiate(cfg.evaluation.attacks)["cascade"]
+    standard = compose("evaluate", spell_out("evaluate", ["evaluation=standard", *options.overrides]))
+    official = instantiate(standard.evaluation.attacks)["autoattack"]
+
+    def attacked(attack: Any) -> Tensor:
+        return right(model, attack.run(model, inputs, labels, keys=keys, seed=seed).adversarial, labels)
+
+    runs: dict[str, Callable[[], Tensor]] = {
+        "published AutoAttack": lambda: published(model, inputs, labels, threat, batch, seed),
+        "our wrapper of it": lambda: attacked(official),
+        "our cascade": lambda: attacked(ours),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    stands: dict[str, Tensor] = {}
+    for _ in range(options.repeats):
+        for name, run in runs.items():
+            began = time.perf_counter()
+            stands[name] = run()
+            seconds[name].append(time.perf_counter() - began)
+    reference = next(iter(runs))
+    clean = right(model, inputs, labels)
+    report: dict[str, Any] = {
+        "n": len(labels),
+        "clean": int(clean.sum()),
+        "threat": threat.describe(),
+        "batch_size": batch,
+        "threads": torch.get_num_threads(),
+        "model": subject.origin,
+    }
+    print(f"{len(labels)} samples, {int(clean.sum())} right without attack, {threat.describe()}, batches of {batch}")
+    for name in runs:
+        median, base = statistics.median(seconds[name]), statistics.median(seconds[reference])
+        differing = torch.nonzero(stands[name] != stands[reference]).flatten()
+        told = [f"{int(keys[row])} ({'stands' if stands[name][row] else 'falls'})" for row in differing]
+        report[name] = {
+            "seconds": seconds[name],
+            "robust": int(stands[name].sum()),
+            "differs": keys[differing].tolist(),
+        }
+        print(
+            f"{name:<22} {median:8.1f} s   {median / base:.2f} of the published   robust {int(stands[name].sum())}"
+            f"   differs on {len(told)}{': sample ' + ', '.join(told) if told else ''}"
+        )
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -79,6 +79,10 @@ RULES: dict[str, Rule] = {
         accepts=_optional(lambda value: _text(value) or _texts(value)),
         expected="the path of a checkpoint, a list of several, or null",
     ),
+    "evaluation.latency": Rule(
+        accepts=lambda value: value is None or isinstance(value, bool) or value == "auto",
+        expected="true, false or auto",
+    ),
     "radii": Rule(accepts=_optional(_numbers), expected="a list of numbers or fractions, smallest first, or null"),
     **{f"model.{key}": _TEXT_OR_NULL for key in ("robustbench", "timm", "torchscript", "import", "weights")},
     "model.arguments": _NODE_OR_NULL,

@@ -171,7 +171,7 @@ class AveragedWeights(pl.Callback):
         if not samples:
             return
         found = {name: hit / samples for name, hit in zip(_FIGURES[1:], hits, strict=True)}
-        pl_module.log_dict({f"val/averaged/{name}": value for name, value in found.items()}, rank_zero_only=False)
+        pl_module.log_dict({f"val/averaged/{name}": value for name, value in found.items()}, sync_dist=True)
         if found["robust_accuracy"] > self.best.get("robust_accuracy", -1.0):
             self.best = {"epoch": float(trainer.current_epoch), **found}
             if trainer.is_global_zero:

@@ -48,7 +48,7 @@ class OverfittingWarning(pl.Callback):
         if "train/robust_accuracy" not in metrics or "val/robust_accuracy" not in metrics:
             return
         training, validation = float(metrics["train/robust_accuracy"]), float(metrics["val/robust_accuracy"])
-        pl_module.log("val/robust_gap", training - validation, rank_zero_only=False)
+        pl_module.log("val/robust_gap", training - validation, sync_dist=True)
         best, then, epoch = self._best
         if validation >= best:
             self._best, self._below = (validation, training, trainer.current_epoch), 0

@@ -39,6 +39,8 @@ from kdrobust.stages.setup import (
 from kdrobust.stages.subject import Subject, load_subjects, require_subject, subject_problems, teacher_of
 from kdrobust.tracking import write_json, write_result
 
+#: Operations of a sample's forward pass below which timing it is not worth asking.
+_QUICK_FLOPS = 2e7
 #: What a result says of its first model.
 _SHOWN = ("model", "checkpoint", "subject", "evaluation", "corruptions")
 
@@ -50,7 +52,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
         return None
     rows = result.get("models") or [{"name": str(cfg.run.name), "results": [result]}]
     print_comparison(rows)
-    if cfg.evaluation.get("latency"):
+    if len(rows) > 1:
         print_costs(rows)
     for line in result.get("comparisons", []):
         print(line["text"])
@@ -136,7 +138,7 @@ def _report(cfg: DictConfig, found: Measured, data: DataModule, folder: Path, *,
     }
     if "path" in subject.origin:
         described["checkpoint_bytes"] = checkpoint_bytes(subject.origin["path"])
-    if suite.get("latency"):
+    if _is_timed(suite.get("latency"), cost.flops):
         described["latency"] = [asdict(each) for each in measure_latency(model, data.spec)]
     reports = []
     for evaluation in found.evaluations:
@@ -165,6 +167,11 @@ def _report(cfg: DictConfig, found: Measured, data: DataModule, folder: Path, *,
     last["files"] |= {f"{prefix}{key}": f"{prefix}{file}" for key, file in drawn.items()}
     write_json(place / "evaluation.json", last["evaluation"])
     return reports
+
+
+def _is_timed(latency: bool | str | None, flops: int) -> bool:
+    """Whether forward passes are timed: `auto` where thirty of 128 samples take seconds, not minutes."""
+    return latency is True or (latency == "auto" and flops < _QUICK_FLOPS)
 
 
 def _rows(measured: Sequence[Measured], reports: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:

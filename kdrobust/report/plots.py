@@ -183,6 +183,12 @@ def adversarial_grid(
             axes[line][0].set_ylabel(name, fontsize=10, rotation=0, ha="right", va="center", labelpad=8)
 
 
+#: Colours of the attacks in a comparison, in order, the clean one first; grey beyond.
+_ATTACKS = (BLUE, ORANGE, VERMILLION, *CYCLE[2:4], "#8C564B", CYCLE[5], "#882255", "#999933", "#332288")
+#: So many names fit beside the title.
+_BESIDE = 4
+
+
 def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """Draw the accuracies of models without attack and under each attack, as grouped bars.
 
@@ -203,7 +209,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     if not read:
         raise ValueError("a comparison needs at least one row")
     keys = [key for key in dict.fromkeys(key for row in read for key in row.figures) if key != "worst_case"]
-    colours = dict(zip(keys, (BLUE, ORANGE, VERMILLION, *CYCLE[2:4], "#8C564B"), strict=False))
+    colours = dict(zip(keys, _ATTACKS, strict=False))
     thick = 0.8 / len(keys)
     with figure(path, width=8.0, height=1.4 + 0.29 * len(keys) * len(read)) as drawn:
         axis = drawn.subplots()
@@ -229,8 +235,14 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         axis.set_xlabel(first)
         drawn.supxlabel(notes, x=0.01, ha="left", fontsize=8.5, color="#444444")
         handles = [Patch(color=colours.get(key, GREY), label=attack_title(key)) for key in keys]
-        drawn.legend(handles=handles, loc="outside upper right", ncols=len(keys), fontsize=9)
-        drawn.suptitle(f"Accuracy ({threat_text(read[0].setting['threat'])})", x=0.01, ha="left", fontweight="bold")
+        if len(keys) <= _BESIDE:
+            drawn.legend(handles=handles, loc="outside upper right", ncols=len(keys), fontsize=9)
+        else:
+            # beside the title there is no room: below it, in rows
+            axis.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=_BESIDE, fontsize=9)
+        threats = list(dict.fromkeys(threat_text(row.setting["threat"]) for row in read))
+        title = f"Accuracy ({threats[0]})" if len(threats) == 1 else "Accuracy"
+        drawn.suptitle(title, x=0.01, ha="left", fontweight="bold")
 
 
 def _caption(rows: Sequence[Row]) -> str:

@@ -94,7 +94,11 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _verdict(rows: Sequence[Row]) -> str:
     failed = [row.name for row in rows if row.reasons]
     unchecked = [row.name for row in rows if not row.checked and not row.reasons]
-    warned = [row.name for row in rows if row.warnings and row.checked and not row.reasons]
+    warned = [
+        f"{row.name} ({', '.join(dict.fromkeys(line.split()[0] for line in row.warnings))})"
+        for row in rows
+        if row.warnings and row.checked and not row.reasons
+    ]
     parts = []
     if failed:
         parts.append(f"failed for {', '.join(failed)} ({_MARK})")

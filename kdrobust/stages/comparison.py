@@ -28,11 +28,19 @@ def print_comparison(models: Sequence[Mapping[str, Any]]) -> None:
     print_table(comparison_table(models))
 
 
-def write_comparison(models: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, str]:
-    """Write the table as Markdown and CSV and draw it; returns what was written, name to file."""
+def write_comparison(
+    models: Sequence[Mapping[str, Any]], folder: Path, *, costs: Sequence[Mapping[str, Any]]
+) -> dict[str, str]:
+    """Write the table as Markdown and CSV and draw it, and write the costs; returns what was written, name to file.
+
+    Args:
+        models: see `print_comparison`.
+        folder: where.
+        costs: those of them whose cost is told: each model once.
+    """
     write_text(folder / "comparison.md", comparison_markdown(models))
     write_text(folder / "comparison.csv", comparison_csv(models))
-    write_text(folder / "costs.md", cost_markdown(models))
+    write_text(folder / "costs.md", cost_markdown(costs))
     comparison(models, folder / "comparison.png")
     return {"table": "comparison.md", "csv": "comparison.csv", "costs": "costs.md", "plot": "comparison.png"}
 

@@ -52,8 +52,8 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
         return None
     rows = result.get("models") or [{"name": str(cfg.run.name), "results": [result]}]
     print_comparison(rows)
-    if len(rows) > 1:
-        print_costs(rows)
+    if len(costs := rows[len(cfg.rungs) - 1 :: len(cfg.rungs)]) > 1:
+        print_costs(costs)
     for line in result.get("comparisons", []):
         print(line["text"])
     log.info("%s: results in %s", cfg.run.name, folder)
@@ -97,8 +97,9 @@ def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
         }
         if several:
             result["models"] = _rows(measured, reports)
+            costs = result["models"][len(cfg.rungs) - 1 :: len(cfg.rungs)]
             result["comparisons"] = _compare(measured, float(cfg.evaluation.confidence))
-            result["files"] |= write_comparison(result["models"], folder)
+            result["files"] |= write_comparison(result["models"], folder, costs=costs)
         write_result(folder, result)
     return result
 

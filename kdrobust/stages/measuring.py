@@ -43,7 +43,7 @@ class Measured:
 
     Attributes:
         subject: the model.
-        evaluations: one a radius, ascending; the last one has the trust checks.
+        evaluations: one a radius, ascending.
         corruptions: accuracy under common corruptions, None where the suite has none.
     """
 
@@ -189,10 +189,14 @@ def measure(
         return None
     if suite.checks:
         settings = CheckSettings(**_plain(suite.check_settings or {}), surrogate=_surrogate(sources))
-        verdicts = run_checks(
-            evaluations[-1], subject.model, **arguments(chosen), device=device, settings=settings, progress=progress
-        )
-        evaluations[-1] = evaluations[-1].with_checks(verdicts)
+        evaluations = [
+            each.with_checks(
+                run_checks(
+                    each, subject.model, **arguments(chosen), device=device, settings=settings, progress=progress
+                )
+            )
+            for each in evaluations
+        ]
     return Measured(subject=subject, evaluations=tuple(evaluations), corruptions=corruptions)
 
 

@@ -89,7 +89,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
                 checkpoint = _student(cfg, label, int(seed), place, **changes)
                 results.append(_evaluated(cfg, checkpoint, place / "evaluation", f"{label} seed {seed}"))
             rows.append({"name": label, "results": results})
-        files = write_comparison(rows, folder)
+        files = write_comparison(rows, folder, costs=rows)
         places = {
             int(seed): (folder / f"student_distilled/seed_{seed}", folder / f"student_alone/seed_{seed}")
             for seed in cfg.seeds

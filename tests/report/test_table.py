@@ -102,7 +102,7 @@ def test_unreliable_figures_are_marked_with_the_reason(result, rows):
     verdict = next(line for line in footnotes(several) if line.startswith("Trust"))
     assert verdict == (
         "Trust checks: failed for masked (†); not run for fast; "
-        "passed with warnings for doubtful; passed for the others."
+        "passed with warnings for doubtful (S5); passed for the others."
     )
 
 

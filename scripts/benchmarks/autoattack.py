@@ -111,9 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "robust": int(stands[name].sum()),
             "differs": keys[differing].tolist(),
         }
+        listed = f": sample {', '.join(told)}" if told else ""
         print(
-            f"{name:<22} {median:8.1f} s   {ratios[0]:.2f} of the published (processor {ratios[1]:.2f})   robust {int(stands[name].sum())}"
-            f"   differs on {len(told)}{': sample ' + ', '.join(told) if told else ''}"
+            f"{name:<22} {median:8.1f} s   {ratios[0]:.2f} of the published (processor {ratios[1]:.2f})   "
+            f"robust {int(stands[name].sum())}   differs on {len(told)}{listed}"
         )
     if options.json:
         options.json.write_text(json.dumps(report, indent=2), encoding="utf-8")

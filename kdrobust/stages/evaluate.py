@@ -22,7 +22,7 @@ from kdrobust.evaluation import (
     to_result,
     write_samples,
 )
-from kdrobust.report import evaluation_figures, threat_text
+from kdrobust.report import curves_of, evaluation_figures, security_plot, threat_text
 from kdrobust.stages import figures
 from kdrobust.stages.comparison import paired_entry, print_comparison, print_costs, write_comparison
 from kdrobust.stages.measuring import Measured, measure, settle_radii
@@ -97,6 +97,8 @@ def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
         }
         if several:
             result["models"] = _rows(measured, reports)
+            if len(measured) > 1:
+                result["files"] |= _draw_together(cfg, measured, reports, folder)
             costs = result["models"][len(cfg.rungs) - 1 :: len(cfg.rungs)]
             result["comparisons"] = _compare(measured, float(cfg.evaluation.confidence))
             result["files"] |= write_comparison(result["models"], folder, costs=costs)
@@ -168,6 +170,28 @@ def _report(cfg: DictConfig, found: Measured, data: DataModule, folder: Path, *,
     last["files"] |= {f"{prefix}{key}": f"{prefix}{file}" for key, file in drawn.items()}
     write_json(place / "evaluation.json", last["evaluation"])
     return reports
+
+
+def _draw_together(
+    cfg: DictConfig, measured: Sequence[Measured], reports: Sequence[Sequence[Mapping[str, Any]]], folder: Path
+) -> dict[str, str]:
+    """All models' security curves on one axis, where an attack measured their samples' distances."""
+    curves = []
+    for found, entries in zip(measured, reports, strict=True):
+        last = entries[-1]["evaluation"]
+        # the checks' own curves are of few samples: they stay in each model's plot
+        curves += curves_of({**last, "checks": []}, name=found.subject.name)
+    if not curves:
+        return {}
+    threat = measured[0].evaluation.threat
+    security_plot(
+        curves,
+        folder / "security.png",
+        norm=str(threat["norm"]),
+        eps=float(threat["eps"]) or None,
+        confidence=float(cfg.evaluation.confidence),
+    )
+    return {"security": "security.png"}
 
 
 def _is_timed(latency: bool | str | None, flops: int) -> bool:

@@ -152,3 +152,16 @@ def test_what_a_teacher_costs_beside_its_student(workplace, students, trained, c
         "evaluate", *QUICK, f"checkpoint={trained / 'best.ckpt'},{students[0]}", "run.folder=run", *TEACHER[:0]
     )
     assert "robust points a MFLOP" in (workplace.folder / "run" / "costs.md").read_text()
+
+
+def test_minimum_norms_of_two_models_on_one_axis(workplace, students):
+    workplace.run(
+        "evaluate", *QUICK, f"checkpoint={students[0]},{students[1]}", "evaluation=minimum_norm", "run.folder=run",
+        "evaluation.attacks.fmn.steps=5", "evaluation.attacks.fmn.targets=0",
+    )  # fmt: skip
+    result = read(workplace.folder / "run")
+    assert result["files"]["security"] == "security.png"
+    assert (workplace.folder / "run" / "security.png").exists()
+    distances = np.load(workplace.folder / "run" / "student_0" / "samples.npz")["fmn/distance"]
+    curve = result["models"][0]["results"][0]["evaluation"]["curves"]["fmn"]
+    assert curve["n"] == len(distances) == 40

@@ -79,6 +79,12 @@ RULES: dict[str, Rule] = {
         accepts=_optional(lambda value: _text(value) or _texts(value)),
         expected="the path of a checkpoint, a list of several, or null",
     ),
+    "evaluation.num_samples": Rule(accepts=_optional(_integer(1)), expected="an integer >= 1, or null for all samples"),
+    "evaluation.seed": _SEED,
+    "evaluation.batch_size": Rule(accepts=_integer(1), expected="an integer >= 1"),
+    "evaluation.confidence": Rule(
+        accepts=lambda value: _is_number(value) and 0 < as_number(value) < 1, expected="a share in (0, 1)"
+    ),
     "evaluation.latency": Rule(
         accepts=lambda value: value is None or isinstance(value, bool) or value == "auto",
         expected="true, false or auto",

@@ -25,7 +25,7 @@ from kdrobust.evaluation import (
 from kdrobust.report import curves_of, evaluation_figures, security_plot, threat_text
 from kdrobust.stages import figures
 from kdrobust.stages.comparison import paired_entry, print_comparison, print_costs, write_comparison
-from kdrobust.stages.measuring import Measured, measure, settle_radii
+from kdrobust.stages.measuring import Measured, measure, settle_radii, suite_problems
 from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import (
     check_config,
@@ -69,7 +69,7 @@ def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
     Returns:
         The result; None on every process but the first.
     """
-    check_config(cfg, subject_problems(cfg))
+    check_config(cfg, [*subject_problems(cfg), *suite_problems(cfg)])
     require_subject(cfg)
     settle_radii(cfg)
     started = time.monotonic()

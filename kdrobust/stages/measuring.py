@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from kdrobust.attacks import TransferAttack
 from kdrobust.config import instantiate
 from kdrobust.data import DataModule
+from kdrobust.data.corruptions.table import check_names
 from kdrobust.distributed import evaluation_shard
 from kdrobust.errors import UsageError
 from kdrobust.evaluation import (
@@ -71,6 +72,24 @@ def say_progress() -> Progress:
             state["last"] = now
 
     return tell
+
+
+def suite_problems(cfg: DictConfig) -> list[str]:
+    """What is wrong with a suite's settings of checks and corruptions, one line each; nothing has run then."""
+    problems = []
+    settings = _plain(cfg.evaluation.get("check_settings")) or {}
+    known = {each.name for each in fields(CheckSettings)} - {"surrogate"}
+    for key, value in settings.items():
+        if key not in known:
+            problems.append(f"evaluation.check_settings.{key}: no such key; there are {', '.join(sorted(known))}")
+        elif isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            problems.append(f"evaluation.check_settings.{key}: expected an integer >= 1, got {value!r}")
+    corruptions = _plain(cfg.evaluation.get("corruptions")) or {}
+    try:
+        check_names(list(corruptions.get("names") or []), list(corruptions.get("severities") or []))
+    except UsageError as error:
+        problems.append(f"evaluation.{error}")
+    return problems
 
 
 def settle_radii(cfg: DictConfig) -> None:

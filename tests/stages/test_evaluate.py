@@ -121,12 +121,19 @@ def test_corruptions_and_costs(workplace, trained, capsys):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["evaluation.num_samples=0"], "evaluation.num_samples: expected"),
+        (["evaluation.batch_size=0"], "evaluation.batch_size: expected"),
+        (["evaluation.confidence=95"], "evaluation.confidence: expected"),
+        (["evaluation.latency=maybe"], "evaluation.latency: expected"),
         (["radii=[0.1,0.05]"], "radii"),
         (["radii=[0.1,0.1]"], "radii"),
         (["radii=[much]"], "radii: expected"),
         (["threat.eps=0.1,-1"], "threat.eps=-1"),
         (["checkpoint=absent.ckpt,other.ckpt"], "absent.ckpt"),
-        (["evaluation.check_settings={sample: 3}"], "sample"),
+        (["evaluation.check_settings={sample: 3}"], "evaluation.check_settings.sample: no such key"),
+        (["evaluation.check_settings={samples: 0}"], "evaluation.check_settings.samples: expected"),
+        (["evaluation.corruptions={names: [rain]}"], "evaluation.corruptions.names: no corruption 'rain'"),
+        (["evaluation.seed=-1"], "evaluation.seed: expected"),
     ],
 )
 def test_mistakes_get_one_line(workplace, trained, capsys, arguments, told):

@@ -1,0 +1,129 @@
+"""Who belongs to whom: an evaluation to the run that trained its model, a student to its teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdrobust.htmlreport.panels import override
+from kdrobust.htmlreport.reading import RunFiles, dig, read_run
+
+_TRAINING = ("teacher", "distill")
+
+
+class Links:
+    """Training runs by the hash of their checkpoint, here or beside the checkpoint a result names.
+
+    Args:
+        runs: all that were found.
+    """
+
+    def __init__(self, runs: Sequence[RunFiles]) -> None:
+        self._runs = runs
+        self._by_hash = {_sha(run): run for run in runs if run.result.get("stage") in _TRAINING and _sha(run)}
+        self._elsewhere: dict[str, RunFiles] = {}
+        for run in runs:
+            for part in (run.result.get("teacher"), run.result.get("checkpoint")):
+                self._look_beside(run, part)
+
+    def _look_beside(self, run: RunFiles, part: Any) -> None:
+        if not isinstance(part, Mapping):
+            return
+        sha, path = part.get("sha256"), part.get("path") or part.get("checkpoint")
+        if not path or not sha or sha in self._by_hash or sha in self._elsewhere:
+            return
+        # a relative path was written from the working folder, which is above the run's folder more often than not
+        for base in (Path.cwd(), *run.folder.parents):
+            folder = (base / str(path)).parent
+            if (folder / "result.json").is_file():
+                found = read_run(folder.resolve())
+                if _sha(found) == sha and found.result.get("stage") in _TRAINING:
+                    self._elsewhere[str(sha)] = found
+                    return
+
+    def trainer_of(self, sha: str | None) -> RunFiles | None:
+        """The run that made a checkpoint; None where it is not known."""
+        return (self._by_hash.get(sha) or self._elsewhere.get(sha)) if sha else None
+
+    def teachers_elsewhere(self, rows: Sequence[dict[str, Any]]) -> Iterator[RunFiles]:
+        """Teachers of these rows whose runs lie outside the folders."""
+        for sha in dict.fromkeys(row["teacher_sha"] for row in rows):
+            if sha in self._elsewhere:
+                yield self._elsewhere[sha]
+
+
+def _sha(run: RunFiles) -> str | None:
+    found = dig(run.result, "checkpoint.sha256")
+    return str(found) if found else None
+
+
+def inherit(rows: Sequence[dict[str, Any]], links: Links) -> None:
+    """Give evaluations what only training knows, mark teachers, and carry a failed trust check to the model's figures.
+
+    An evaluation gets method, model, seed, overrides and swept settings of the run that trained its checkpoint. The
+    training run's own robust accuracy is of a weaker attack on the same model: if an evaluation of that model failed a
+    trust check, it is no more to be trusted, and is flagged with the same reason.
+    """
+    reasons: dict[str, list[str]] = {}
+    taught = {row["teacher_sha"] for row in rows if row["teacher_sha"]}
+    for row in rows:
+        trainer = links.trainer_of(row["sha"])
+        if row["split"] == "test" and trainer is not None:
+            model, _, method = names_of(trainer)
+            row["model"], row["method"] = model or row["model"], method or row["method"]
+            if row["seed"] in (0, None):
+                row["seed"] = trainer.result.get("seed", row["seed"])
+            trained = {pair[0]: pair[1] for pair in map(override, trainer.overrides) if pair}
+            row["overrides"] = {**trained, **row["overrides"]}
+            row["choices"] = {**{key: str(value) for key, value in trainer.choices.items() if value}, **row["choices"]}
+        row["teacher"] = row["teacher"] or row["sha"] in taught
+        if row["flags"] and row["sha"]:
+            reasons.setdefault(row["sha"], []).extend(row["flags"])
+    for row in rows:
+        if row["split"] == "validation" and row["sha"] in reasons:
+            row["flags"] = [f"{reason} (evaluation of this model)" for reason in dict.fromkeys(reasons[row["sha"]])]
+
+
+def names_of(run: RunFiles) -> tuple[str, str, str]:
+    """Model, data and method of a run as its user chose them; empty where no file says it."""
+    data = run.result.get("data") or {}
+    name = str(data.get("name") or dig(run.config, "data.name") or run.choices.get("data") or "")
+    subject = run.result.get("subject")
+    if isinstance(subject, Mapping):
+        return f"{subject.get('name')} ({subject.get('source')})", name, ""
+    stage = run.result.get("stage") or run.config.get("stage")
+    if stage not in _TRAINING:
+        return "", name, ""
+    whose = "teacher" if stage == "teacher" else "student"
+    choices = run.choices or _choices_above(run)
+    method = choices.get("method") if run.choices else _method_above(run, choices)
+    model = choices.get(f"model@{whose}")
+    network = dig(run.config, f"{whose}.network._target_") or dig(run.config, "student.network._target_")
+    return str(model or str(network or "").rpartition(".")[2]), name, str(method or "")
+
+
+def _above(run: RunFiles) -> RunFiles | None:
+    for folder in list(run.folder.parents)[:4]:
+        if (folder / ".hydra" / "hydra.yaml").is_file():
+            return read_run(folder)
+    return None
+
+
+def _choices_above(run: RunFiles) -> Mapping[str, Any]:
+    above = _above(run)
+    return above.choices if above else {}
+
+
+def _method_above(run: RunFiles, choices: Mapping[str, Any]) -> Any:
+    """A pipeline's part was not started by Hydra: its method is the choice whose part of the whole config is the same."""
+    above, mine = _above(run), run.config.get("method")
+    for key, option in choices.items() if above and mine else ():
+        group, _, place = str(key).partition("@")
+        if group == "method" and _terms(dig(above.config, place or "method")) == _terms(mine) and above:
+            return option
+    return None
+
+
+def _terms(method: Any) -> Any:
+    return method.get("terms", method) if isinstance(method, Mapping) else None

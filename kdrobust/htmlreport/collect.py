@@ -20,6 +20,8 @@ from kdrobust.version import __version__
 MAX_IMAGES, MAX_IMAGE_BYTES = 60, 12_000_000
 _SERIES = re.compile(r"epoch|val/.*|train/(loss|.*accuracy)|lr.*")
 _EPOCH = re.compile(r"epoch (\d+)")
+#: What only the linking of rows needs.
+_INNER = ("overrides", "choices", "sha", "teacher_sha", "hash", "place", "nested", "trained_by", "trained_config")
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -48,7 +50,17 @@ def collect(folders: Sequence[str | Path]) -> dict[str, Any]:
     swept = swept_keys(rows)
     for index, row in enumerate(rows):
         row["id"] = index
-        for key in ("overrides", "choices", "sha", "teacher_sha", "hash", "place", "nested"):
+        for key in (
+            "overrides",
+            "choices",
+            "sha",
+            "teacher_sha",
+            "hash",
+            "place",
+            "nested",
+            "trained_by",
+            "trained_config",
+        ):
             row.pop(key, None)
     images, left = _images(rows)
     problems = [line for run in runs for line in run.problems]
@@ -128,7 +140,8 @@ def _row(run: RunFiles) -> dict[str, Any]:
         "curves": [],
         "classes": None,
         "pictures": [],
-        "teacher": stage == "teacher",
+        "teacher": False,
+        "trained_by": stage,
         "elsewhere": False,
         "nested": False,
         "hash": result.get("config_hash"),
@@ -145,7 +158,7 @@ def _trained(run: RunFiles) -> dict[str, Any]:
         "split": "validation",
         "clean": _share(validation.get("accuracy"), n),
         "robust": _share(validation.get("robust_accuracy"), n),
-        "attack": f"{steps} {'step' if steps == 1 else 'steps'} of gradient" if steps is not None else "",
+        "attack": f"{steps}-step gradient attack" if steps is not None else "",
         "best_epoch": validation.get("epoch"),
         "marks": [mark for line in row["warnings"] for mark in _marks(line)],
         "pictures": _pictures(run, "examples"),

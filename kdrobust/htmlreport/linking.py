@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from kdrobust.htmlreport.panels import override
+from kdrobust.htmlreport.panels import flatten, override
 from kdrobust.htmlreport.reading import RunFiles, dig, read_run
 
 _TRAINING = ("teacher", "distill")
@@ -65,7 +65,6 @@ def inherit(rows: Sequence[dict[str, Any]], links: Links) -> None:
     training run's own robust accuracy is of a weaker attack on the same model: if an evaluation of that model failed a
     trust check, it is no more to be trusted, and is flagged with the same reason.
     """
-    reasons: dict[str, list[str]] = {}
     taught = {row["teacher_sha"] for row in rows if row["teacher_sha"]}
     for row in rows:
         trainer = links.trainer_of(row["sha"])
@@ -74,10 +73,28 @@ def inherit(rows: Sequence[dict[str, Any]], links: Links) -> None:
             row["model"], row["method"] = model or row["model"], method or row["method"]
             if row["seed"] in (0, None):
                 row["seed"] = trainer.result.get("seed", row["seed"])
-            trained = {pair[0]: pair[1] for pair in map(override, trainer.overrides) if pair}
-            row["overrides"] = {**trained, **row["overrides"]}
-            row["choices"] = {**{key: str(value) for key, value in trainer.choices.items() if value}, **row["choices"]}
-        row["teacher"] = row["teacher"] or row["sha"] in taught
+            # an evaluation's own name is its data set's more often than not
+            row["name"] = str(trainer.result.get("name") or row["name"])
+            row["overrides"] = dict(pair for pair in map(override, trainer.overrides) if pair)
+            row["choices"] = {key: str(value) for key, value in trainer.choices.items() if value is not None}
+            row["trained_config"] = dict(flatten(trainer.config))
+            row["trained_by"] = trainer.result["stage"]
+        elif row["split"] == "test":
+            # how an evaluation was set is in its setting; it sweeps nothing
+            row["overrides"] = {}
+        row["teacher"] = row["sha"] in taught
+    for student in rows:
+        for row in rows if student["teacher_sha"] else ():
+            # a teacher trained on a student's order was not started by Hydra: the student's choices name it
+            if row["sha"] == student["teacher_sha"] and not row["method"] and "model@teacher" in student["choices"]:
+                row["model"] = student["choices"]["model@teacher"]
+                row["method"] = student["choices"].get("method@teacher_training.method", "")
+    _share_reasons(rows)
+
+
+def _share_reasons(rows: Sequence[dict[str, Any]]) -> None:
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
         if row["flags"] and row["sha"]:
             reasons.setdefault(row["sha"], []).extend(row["flags"])
     for row in rows:
@@ -116,11 +133,13 @@ def _choices_above(run: RunFiles) -> Mapping[str, Any]:
 
 
 def _method_above(run: RunFiles, choices: Mapping[str, Any]) -> Any:
-    """A pipeline's part was not started by Hydra: its method is the choice whose part of the whole config is the same."""
-    above, mine = _above(run), run.config.get("method")
-    for key, option in choices.items() if above and mine else ():
+    """The method of a part of a pipeline, which Hydra did not start: the choice with these terms in the whole config."""
+    above, mine = _above(run), _terms(run.config.get("method"))
+    if above is None or mine is None:
+        return None
+    for key, option in choices.items():
         group, _, place = str(key).partition("@")
-        if group == "method" and _terms(dig(above.config, place or "method")) == _terms(mine) and above:
+        if group == "method" and _terms(dig(above.config, place or "method")) == mine:
             return option
     return None
 

@@ -84,28 +84,38 @@ def plain(value: Any) -> Any:
 
 
 def swept_keys(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Keys that overrides set and that take two values or more; fills each row's `settings` with its values as text.
+    """Keys that training runs' overrides set to two values or more; fills each row's `settings` with them as text.
 
-    A row whose own overrides do not name a key has the value of its config, or of Hydra's choice.
+    Runs of different stages are not compared: a teacher that trains longer than its students is no sweep. A row whose
+    own overrides do not name a key has the value of its config, or of Hydra's choice.
     """
-    names = dict.fromkeys(key for row in rows for key in row["overrides"])
-    swept = []
-    for key in names:
-        place = key.split("@")[-1]
-        values = []
-        for row in rows:
-            found = row["overrides"].get(key, row["config"].get(key, row["choices"].get(key, row["config"].get(place))))
-            values.append(None if found is None else str(found))
-        if not key.startswith(("run.", "hydra")) and len({value for value in values if value is not None}) > 1:
-            swept.append(key)
-            for row, value in zip(rows, values, strict=True):
+    stages: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if not row["teacher"]:
+            stages.setdefault(row["trained_by"], []).append(row)
+    swept: dict[str, None] = {}
+    for group in stages.values():
+        for key in dict.fromkeys(key for row in group for key in row["overrides"]):
+            values = [_value(row, key) for row in group]
+            if key.startswith(("run.", "hydra")) or len({value for value in values if value is not None}) < 2:
+                continue
+            swept[key] = None
+            for row, value in zip(group, values, strict=True):
                 if value is not None:
                     row["settings"][key] = value
-    return swept
+    return list(swept)
+
+
+def _value(row: Mapping[str, Any], key: str) -> str | None:
+    for place in ("overrides", "trained_config", "config", "choices"):
+        found = row.get(place, {}).get(key)
+        if found is not None:
+            return str(found)
+    return None
 
 
 def share_configs(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Take the keys of equal value in every config out of the rows, and return them: said once, not a thousand times."""
+    """Take keys of equal value in every config out of the rows and return them: said once, not a thousand times."""
     configs = [row["config"] for row in rows if row["config"]]
     if not configs:
         return {}

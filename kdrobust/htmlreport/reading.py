@@ -68,8 +68,8 @@ def run_folders(roots: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def _natural(name: str) -> tuple[int, str]:
-    return (int(name), name) if name.isdecimal() else (-1, name)
+def _natural(name: str) -> tuple[bool, int, str]:
+    return (False, int(name), name) if name.isdecimal() else (True, 0, name)
 
 
 def read_run(folder: Path) -> RunFiles:
@@ -80,9 +80,9 @@ def read_run(folder: Path) -> RunFiles:
     run.manifest = _mapping(run, MANIFEST, json.loads)
     run.config = _mapping(run, CONFIG, _yaml)
     hydra = _mapping(run, HYDRA, _yaml)
-    runtime = _dig(hydra, "hydra.runtime") or _dig(hydra, "runtime")
+    runtime = dig(hydra, "hydra.runtime") or dig(hydra, "runtime")
     run.choices = runtime.get("choices", {}) if isinstance(runtime, Mapping) else {}
-    run.sweep = "MULTIRUN" in str(_dig(hydra, "hydra.mode"))
+    run.sweep = "MULTIRUN" in str(dig(hydra, "hydra.mode"))
     overrides = _read(run, OVERRIDES, _yaml)
     run.overrides = [str(each) for each in overrides] if isinstance(overrides, list) else []
     run.metrics = _metrics(run)
@@ -120,13 +120,11 @@ def _yaml(text: str) -> Any:
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def _dig(tree: Any, path: str) -> Any:
+def dig(tree: Any, path: str) -> Any:
+    """What stands at a dotted path of nested mappings; None where nothing does."""
     for part in path.split("."):
         tree = tree.get(part) if isinstance(tree, Mapping) else None
     return tree
-
-
-dig = _dig
 
 
 def _metrics(run: RunFiles) -> dict[str, list[float | None]]:

@@ -47,10 +47,11 @@ const shortKey = (key) => key.split("@")[0].split(".").pop();
 // A run's label says what sets it apart from the others, and is unique
 const LABELS = (() => {
   const several = (key) => unique(RUNS.map((run) => run[key])).length > 1;
+  const names = unique(RUNS.filter((run) => !run.teacher).map((run) => run.name));
   const parts = (run) => [
-    several("name") || !DATA.swept.length ? run.name : "",
+    run.teacher || names.length > 1 || !Object.keys(run.settings).length ? run.name : "",
     ...DATA.swept.filter((key) => key !== "seed" && key in run.settings).map((key) => shortKey(key) + "=" + run.settings[key]),
-    several("seed") && run.seed !== null && !/seed \d+$/.test(run.name) ? "seed " + run.seed : "",
+    several("seed") && !run.teacher && run.seed !== null && !/seed \d+$/.test(run.name) ? "seed " + run.seed : "",
   ];
   let labels = RUNS.map((run) => unique(parts(run).filter(Boolean)).join(", ") || run.name);
   for (const more of ["split", "threat", "folder", "id"]) {
@@ -124,21 +125,21 @@ const ink = () => (darkNow() ? { text: "#e8ebef", quiet: "#a8b1bc", line: "#343b
 const faint = (colour, share) => colour + Math.round(share * 255).toString(16).padStart(2, "0");
 
 function draw(panel, traces, layout, summary) {
-  const { text, line, panel: ground } = ink();
+  const { text, quiet, line, panel: ground } = ink();
   const narrow = innerWidth < 700;
   const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true, fixedrange: narrow };
   const chart = el("div", { class: "chart", role: "img", "aria-label": summary, style: "height:" + (layout.height || 440) + "px" });
   panel.replaceChildren(chart);
   const full = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: text, size: narrow ? 12 : 13, family: "system-ui, sans-serif" },
-    margin: { l: 56, r: 16, t: 16, b: 48 }, hovermode: "closest",
+    margin: { l: 56, r: 16, t: 16, b: 48 }, hovermode: "closest", modebar: { bgcolor: "rgba(0,0,0,0)", color: quiet, activecolor: text },
     hoverlabel: { bgcolor: ground, bordercolor: line, font: { color: text, size: 12 }, align: "left", namelength: -1 },
     legend: narrow || layout.legendBelow ? { orientation: "h", y: -0.2, yanchor: "top", x: 0 } : { x: 1.01, xanchor: "left", y: 1 },
     ...layout,
     xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
   };
   delete full.legendBelow;
-  Plotly.newPlot(chart, traces, full, { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] });
+  Plotly.newPlot(chart, traces, full, { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover", modeBarButtons: [["toImage"], ["zoom2d", "pan2d", "resetScale2d"]] });
   return chart;
 }
 

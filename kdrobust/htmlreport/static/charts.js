@@ -93,8 +93,8 @@ function heatPanel(section) {
     const plusMinus = (cell) => (spread(cell) === null ? "" : " ± " + (spread(cell) * 100).toFixed(1));
     const text = cells.map((row) => row.map((cell) => (cell.length ? percent(average(cell)) + mark(cell) + "<br>n = " + cell.length : "")));
     const hover = cells.map((row, j) => row.map((cell, i) => (cell.length ? esc(across.value) + " = " + esc(xs[i]) + (down.value === "none" ? "" : "<br>" + esc(down.value) + " = " + esc(ys[j])) + "<br>" + which.value + " " + percent(average(cell)) + plusMinus(cell) + mark(cell) + ", n = " + cell.length + cell.slice(0, 4).map((run) => "<br>" + wrap(run.command, 64)).join("") + unique(cell.flatMap((run) => run.flags)).map((reason) => "<br>† " + wrap(reason, 60)).join("") : "no run")));
-    const colours = darkNow() ? [[0, "#16283a"], [1, "#6cc0f2"]] : [[0, "#eef5fa"], [1, "#0a5c8f"]];
-    const trace = { type: "heatmap", x: xs.map(esc), y: ys.map(esc), z: cells.map((row) => row.map(average)), text, texttemplate: "%{text}", hovertext: hover, hoverinfo: "text", colorscale: colours, xgap: 3, ygap: 3, colorbar: { tickformat: ".0%", thickness: 12, outlinewidth: 0 } };
+    const colours = darkNow() ? [[0, "#16283a"], [1, "#2b78ad"]] : [[0, "#eef5fa"], [1, "#0a5c8f"]];
+    const trace = { type: "heatmap", x: xs.map(esc), y: ys.map(esc), z: cells.map((row) => row.map(average)), text, texttemplate: "%{text}", textfont: darkNow() ? { color: "#ffffff" } : {}, hovertext: hover, hoverinfo: "text", colorscale: colours, xgap: 3, ygap: 3, colorbar: { tickformat: ".0%", thickness: 12, outlinewidth: 0 } };
     draw(panel, [trace], { height: Math.min(700, 150 + 76 * ys.length), xaxis: { type: "category", title: { text: esc(across.value) }, showgrid: false }, yaxis: { type: "category", title: { text: down.value === "none" ? "" : esc(down.value) }, showgrid: false } }, "Heat-map of " + which.value + " accuracy over " + across.value + " and " + down.value + ". The table below holds the numbers.");
     const flagged = unique(here.flatMap((run) => run.flags));
     if (flagged.length) panel.append(el("p", { class: "trust-bad" }, "† " + flagged.join("; ")));

@@ -68,8 +68,11 @@ function diffPanel(section) {
   bar.replaceChildren();
   if (runs.length < 2) return empty(panel, "Two runs with a config_resolved.yaml are needed to compare; " + (runs.length ? "there is one." : "there is none."));
   const options = runs.map((run) => [run.id, labelOf(run)]);
-  const first = choice("First run", "diff first", options, runs[0].id, () => paint(), true);
-  const second = choice("Second run", "diff second", options, runs[runs.length - 1].id, () => paint(), true);
+  // two students of a sweep say more than a student and its teacher
+  const start = runs.find((run) => !run.teacher) || runs[0];
+  const other = runs.findLast((run) => run !== start && run.stage === start.stage) || runs.find((run) => run !== start);
+  const first = choice("First run", "diff first", options, start.id, () => paint(), true);
+  const second = choice("Second run", "diff second", options, other.id, () => paint(), true);
   const paths = tick("Names and paths too", "diff paths", false, () => paint());
   bar.append(first.node, second.node, paths.node);
   const paint = () => {
@@ -82,8 +85,8 @@ function diffPanel(section) {
     const note = hidden ? " " + hidden + " names and paths differ too." : "";
     if (!keys.length) return empty(panel, (a === b ? "The same run twice." : "The two configs say the same.") + note);
     const table = el("table", { id: "diff-table" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Key"), el("th", { scope: "col" }, labelOf(a)), el("th", { scope: "col" }, labelOf(b)))),
-      el("tbody", {}, keys.map((key) => el("tr", {}, el("td", {}, el("code", {}, key)), el("td", { class: "was" }, el("code", {}, text(a.config[key]))), el("td", { class: "now" }, el("code", {}, text(b.config[key])))))));
-    panel.replaceChildren(el("p", { class: "quiet" }, keys.length + (keys.length === 1 ? " key differs." : " keys differ.") + note), el("div", { class: "scroll" }, table));
+      el("tbody", {}, keys.map((key) => el("tr", {}, el("td", { class: "key" }, el("code", {}, key)), el("td", { class: "was" }, el("code", {}, text(a.config[key]))), el("td", { class: "now" }, el("code", {}, text(b.config[key])))))));
+    panel.replaceChildren(el("p", { class: "quiet" }, keys.length + (keys.length === 1 ? " key differs." : " keys differ.") + note), el("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Keys that differ" }, table));
   };
   paint();
 }

@@ -13,8 +13,8 @@ const COLUMNS = [
   ["measured", "Measured", (run) => run.split],
   ["trust", "Trust", (run) => trustOf(run)],
 ];
-const PAGE = 100;
-const state = { sort: remember("sort") || "folder", down: remember("down") === true, shown: PAGE, open: new Set(), picked: null };
+const PAGE = innerWidth < 700 ? 12 : 100;
+const state = { sort: remember("sort") || "folder", down: remember("down") === true, shown: PAGE, open: new Set() };
 const controls = {};
 let visible = RUNS;
 
@@ -116,11 +116,11 @@ function rowOf(run) {
     byId("run-" + run.id).querySelector("button").focus();
   } }, open ? "Hide" : "Details");
   const cell = (label, content, more) => el("td", { "data-label": label, class: [more || "", content === "" ? "void" : ""].join(" ").trim() || null }, content);
-  const main = el("tr", { id: "run-" + run.id, class: state.picked === run.id ? "picked" : null },
+  const main = el("tr", { id: "run-" + run.id },
     cell("Run", [labelOf(run), el("small", {}, run.folder)], "name"),
-    cell("Stage", run.stage + (run.teacher && run.stage !== "teacher" ? " (teacher)" : "")), cell("Method", run.method), cell("Model", run.model), cell("Data", run.data), cell("Threat", run.threat),
-    cell("Seed", run.seed === null ? "" : String(run.seed), "number"),
-    cell("Clean", figureCell(run.clean, run), "number"), cell("Robust", figureCell(run.robust, run), "number"),
+    cell("Stage", run.stage + (run.teacher && run.stage !== "teacher" ? " (teacher)" : ""), "meta"), cell("Method", run.method, "meta"), cell("Model", run.model, "meta"), cell("Data", run.data, "meta"), cell("Threat", run.threat, "meta threat"),
+    cell("Seed", run.seed === null ? "" : String(run.seed), "number meta seed"),
+    cell("Clean", figureCell(run.clean, run), "number figure"), cell("Robust", figureCell(run.robust, run), "number figure"),
     cell("Measured", run.split ? [run.split, run.clean && run.clean.n ? el("small", {}, " n = " + run.clean.n) : null] : ""),
     cell("Trust", trustOf(run), run.flags.length || ["failed"].includes(run.status) ? "trust-bad" : ""),
     el("td", { class: "act" }, toggle));

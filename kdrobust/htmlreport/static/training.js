@@ -42,7 +42,7 @@ function paintOne(panel, run) {
   if (run.history["train/loss"]) {
     const loss = run.history["train/loss"];
     traces.push({ type: "scatter", mode: "lines", name: "train/loss (right)", yaxis: "y2", x: epochs, y: loss, line: { color: ink().quiet, width: 1.6, dash: "dot" }, hovertext: epochs.map((epoch, i) => "epoch " + epoch + ": loss " + loss[i]), hoverinfo: "text" });
-    layout.yaxis2 = { overlaying: "y", side: "right", title: { text: "loss" }, showgrid: false, rangemode: "tozero", automargin: true, color: ink().quiet };
+    layout.yaxis2 = { overlaying: "y", side: "right", title: { text: "loss" }, showgrid: false, tickformat: ".3~g", rangemode: "tozero", automargin: true, color: ink().quiet };
   }
   if (run.history["val/robust_accuracy"]) traces.push(...marksOf(run, "val/robust_accuracy", colours[shares.indexOf("val/robust_accuracy")]));
   draw(panel, traces, layout, "Training curves of " + labelOf(run));

@@ -133,7 +133,7 @@ def _choices_above(run: RunFiles) -> Mapping[str, Any]:
 
 
 def _method_above(run: RunFiles, choices: Mapping[str, Any]) -> Any:
-    """The method of a part of a pipeline, which Hydra did not start: the choice with these terms in the whole config."""
+    """The method of a part of a pipeline, which Hydra did not start: the choice with its terms in the whole config."""
     above, mine = _above(run), _terms(run.config.get("method"))
     if above is None or mine is None:
         return None

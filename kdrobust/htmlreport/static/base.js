@@ -134,7 +134,7 @@ function draw(panel, traces, layout, summary) {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: text, size: narrow ? 12 : 13, family: "system-ui, sans-serif" },
     margin: { l: 56, r: 16, t: 16, b: 48 }, hovermode: "closest", modebar: { bgcolor: "rgba(0,0,0,0)", color: quiet, activecolor: text },
     hoverlabel: { bgcolor: ground, bordercolor: line, font: { color: text, size: 12 }, align: "left", namelength: -1 },
-    legend: narrow || layout.legendBelow ? { orientation: "h", y: -0.2, yanchor: "top", x: 0 } : { x: 1.01, xanchor: "left", y: 1 },
+    legend: narrow || layout.legendBelow ? { orientation: "h", y: -0.22, yanchor: "top", x: 0 } : { x: 1.01, xanchor: "left", y: 1 },
     ...layout,
     xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
   };

@@ -7,7 +7,7 @@ function galleryPanel(section) {
   if (!runs.length) return empty(panel, "No run here has a picture of adversarial examples (examples.png)." + left);
   const whose = choice("Run", "gallery run", [["", "all"], ...runs.map((run) => [run.id, labelOf(run)])], "", () => paint(), true);
   bar.append(whose.node);
-  let shown = 4;
+  let shown = 6;
   const paint = () => {
     const seen = new Set();
     const items = [];
@@ -18,7 +18,7 @@ function galleryPanel(section) {
     const grid = el("div", { class: "pictures" }, items.slice(0, shown).map(([run, index]) => {
       const figure = el("figure", {});
       const zoom = el("button", { type: "button", class: "zoom", "aria-pressed": "false", "aria-label": "Enlarge the examples of " + labelOf(run), onclick: () => zoom.setAttribute("aria-pressed", String(figure.classList.toggle("wide"))) },
-        el("img", { src: DATA.images[index], alt: "Clean samples, their adversarial versions and the difference, of " + labelOf(run), loading: "lazy" }));
+        el("img", { src: DATA.images[index], alt: "Clean samples, their adversarial versions and the difference, of " + labelOf(run) }));
       figure.append(zoom, el("figcaption", {}, labelOf(run), flagNode(run), run.flags.length ? el("span", { class: "trust-bad" }, " " + run.flags.join("; ")) : null, el("small", { class: "quiet" }, " " + [run.stage, run.threat].filter(Boolean).join(", "))));
       return figure;
     }));

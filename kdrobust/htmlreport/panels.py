@@ -84,14 +84,16 @@ def plain(value: Any) -> Any:
 
 
 def swept_keys(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Keys that training runs' overrides set to two values or more; fills each row's `settings` with them as text.
+    """Keys that training runs' overrides set to two values or more.
 
+    Fills each row's `settings` with their values as text, and `own` with those of them that its own overrides set.
     Runs of different stages are not compared: a teacher that trains longer than its students is no sweep. A row whose
     own overrides do not name a key has the value of its config, or of Hydra's choice.
     """
     stages: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        if not row["teacher"]:
+        row["own"] = []
+        if not row["teacher"] and row["trained_by"] in ("teacher", "distill"):
             stages.setdefault(row["trained_by"], []).append(row)
     swept: dict[str, None] = {}
     for group in stages.values():
@@ -103,6 +105,8 @@ def swept_keys(rows: Sequence[dict[str, Any]]) -> list[str]:
             for row, value in zip(group, values, strict=True):
                 if value is not None:
                     row["settings"][key] = value
+                if key in row["overrides"]:
+                    row["own"].append(key)
     return list(swept)
 
 

@@ -59,6 +59,7 @@ def test_swept_keys_take_config_and_choice_where_an_override_is_missing() -> Non
     ]
     assert swept_keys(rows) == ["method.alpha", "method"]
     assert rows[0]["settings"] == {"method.alpha": "0.5", "method": "rslad"}
+    assert (rows[0]["own"], rows[1]["own"]) == (["method.alpha", "method"], [])
     assert rows[1]["settings"] == {"method.alpha": "0.1", "method": "ard"}
     assert rows[2]["settings"] == rows[3]["settings"] == {}
 

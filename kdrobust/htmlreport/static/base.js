@@ -46,20 +46,24 @@ const shortKey = (key) => key.split("@")[0].split(".").pop();
 
 // A run's label says what sets it apart from the others, and is unique
 const LABELS = (() => {
-  const several = (key) => unique(RUNS.map((run) => run[key])).length > 1;
-  const names = unique(RUNS.filter((run) => !run.teacher).map((run) => run.name));
+  const students = RUNS.filter((run) => !run.teacher);
+  const names = unique(students.map((run) => run.name));
+  const seeds = unique(students.map((run) => run.seed));
+  // where many things vary, a name and the columns say most of it
+  const shown = (key) => key !== "seed" && (DATA.swept.length <= 4 || !/^(method|data|threat.*|model@.*|.*\.(checkpoint|outputs))$/.test(key));
   const parts = (run) => [
-    run.teacher || names.length > 1 || !Object.keys(run.settings).length ? run.name : "",
-    ...DATA.swept.filter((key) => key !== "seed" && key in run.settings).map((key) => shortKey(key) + "=" + run.settings[key]),
-    several("seed") && !run.teacher && run.seed !== null && !/seed \d+$/.test(run.name) ? "seed " + run.seed : "",
+    run.teacher || names.length > 1 || !run.own.length ? run.name : "",
+    ...run.own.filter(shown).slice(0, 6).map((key) => shortKey(key) + "=" + cut(run.settings[key], 40)),
+    seeds.length > 1 && !run.teacher && run.seed !== null && !/seed \d+$/.test(run.name) ? "seed " + run.seed : "",
   ];
   let labels = RUNS.map((run) => unique(parts(run).filter(Boolean)).join(", ") || run.name);
-  for (const more of ["split", "threat", "folder", "id"]) {
-    const count = {};
-    labels.forEach((label) => (count[label] = (count[label] || 0) + 1));
+  const further = [(run) => run.split, (run) => run.threat, (run) => run.folder.split("/").slice(-2).join("/"), (run) => "#" + run.id];
+  for (const more of further) {
+    const values = {};
+    labels.forEach((label, index) => (values[label] ||= new Set()).add(more(RUNS[index])));
     labels = labels.map((label, index) => {
-      const addition = more === "id" ? "#" + RUNS[index].id : RUNS[index][more];
-      return count[label] > 1 && addition && !label.includes(addition) ? label + " (" + addition + ")" : label;
+      const addition = more(RUNS[index]);
+      return values[label].size > 1 && addition ? label + " (" + addition + ")" : label;
     });
   }
   return labels;
@@ -128,14 +132,17 @@ function draw(panel, traces, layout, summary) {
   const { text, quiet, line, panel: ground } = ink();
   const narrow = innerWidth < 700;
   const axis = { gridcolor: line, zerolinecolor: line, linecolor: line, automargin: true, fixedrange: narrow };
-  const chart = el("div", { class: "chart", role: "img", "aria-label": summary, style: "height:" + (layout.height || 440) + "px" });
+  const names = layout.showlegend || layout.legendBelow ? traces.filter((trace) => trace.showlegend !== false).length : 0;
+  // a long legend below gets room of its own
+  const height = (layout.height || 440) + 20 * Math.max(0, Math.ceil(names / (narrow ? 1 : 2)) - 2);
+  const chart = el("div", { class: "chart", role: "img", "aria-label": summary, style: "height:" + height + "px" });
   panel.replaceChildren(chart);
   const full = {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: text, size: narrow ? 12 : 13, family: "system-ui, sans-serif" },
     margin: { l: 56, r: 16, t: 16, b: 48 }, hovermode: "closest", modebar: { bgcolor: "rgba(0,0,0,0)", color: quiet, activecolor: text },
     hoverlabel: { bgcolor: ground, bordercolor: line, font: { color: text, size: 12 }, align: "left", namelength: -1 },
     legend: narrow || layout.legendBelow ? { orientation: "h", y: -0.22, yanchor: "top", x: 0 } : { x: 1.01, xanchor: "left", y: 1 },
-    ...layout,
+    ...layout, height,
     xaxis: { ...axis, ...layout.xaxis }, yaxis: { ...axis, ...layout.yaxis },
   };
   delete full.legendBelow;

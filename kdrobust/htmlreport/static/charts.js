@@ -1,4 +1,6 @@
 "use strict";
+// when colours come round again, the next shape
+const SYMBOLS = ["circle", "square", "diamond", "triangle-up"];
 const share = (title, more) => ({ title: { text: title }, tickformat: ".0%", ...more });
 
 function settingsOf(runs) {
@@ -41,7 +43,7 @@ function paretoPanel(section) {
       traces.push({
         type: "scatter", mode: "markers+text", name: esc(cut(method, 40)), x: mine.map((run) => run.clean.value), y: mine.map((run) => run.robust.value),
         customdata: mine.map((run) => run.id), hovertext: mine.map(hover), hoverinfo: "text", text: mine.map((run) => (run.flags.length ? "†" : "")), textposition: "top right",
-        marker: { size: mine.map((run) => (run.undominated ? 13 : 10)), color: colours[index % colours.length], opacity: mine.map((run) => (run.undominated ? 1 : 0.55)), symbol: mine.map((run) => (run.flags.length ? "circle-open-dot" : "circle")), line: { width: 1.5, color: mine.map((run) => (run.undominated ? tone.text : colours[index % colours.length])) } },
+        marker: { size: mine.map((run) => (run.undominated ? 13 : 10)), color: colours[index % colours.length], opacity: mine.map((run) => (run.undominated ? 1 : 0.55)), symbol: mine.map((run) => SYMBOLS[Math.floor(index / colours.length) % SYMBOLS.length] + (run.flags.length ? "-open-dot" : "")), line: { width: 1.5, color: mine.map((run) => (run.undominated ? tone.text : colours[index % colours.length])) } },
       });
     });
     const shapes = [];
@@ -70,7 +72,8 @@ function heatPanel(section) {
   bar.replaceChildren();
   if (!DATA.swept.length) return empty(panel, "No key takes two values in these runs: nothing was swept.");
   if (!runs.length) return empty(panel, "No run here has both a clean and a robust accuracy.");
-  const keys = DATA.swept.filter((key) => key !== "seed");
+  const count = (key) => runs.filter((run) => run.own.includes(key)).length;
+  const keys = DATA.swept.filter((key) => key !== "seed").sort((a, b) => count(b) - count(a));
   const names = (keys.length ? keys : DATA.swept).map((key) => [key, key]);
   const find = (word) => (names.find(([key]) => shortKey(key) === word) || [])[0];
   const first = find("alpha") || names[0][0];
@@ -94,8 +97,11 @@ function heatPanel(section) {
     const text = cells.map((row) => row.map((cell) => (cell.length ? percent(average(cell)) + mark(cell) + "<br>n = " + cell.length : "")));
     const hover = cells.map((row, j) => row.map((cell, i) => (cell.length ? esc(across.value) + " = " + esc(xs[i]) + (down.value === "none" ? "" : "<br>" + esc(down.value) + " = " + esc(ys[j])) + "<br>" + which.value + " " + percent(average(cell)) + plusMinus(cell) + mark(cell) + ", n = " + cell.length + cell.slice(0, 4).map((run) => "<br>" + wrap(run.command, 64)).join("") + unique(cell.flatMap((run) => run.flags)).map((reason) => "<br>† " + wrap(reason, 60)).join("") : "no run")));
     const colours = darkNow() ? [[0, "#16283a"], [1, "#2b78ad"]] : [[0, "#eef5fa"], [1, "#0a5c8f"]];
-    const trace = { type: "heatmap", x: xs.map(esc), y: ys.map(esc), z: cells.map((row) => row.map(average)), text, texttemplate: "%{text}", textfont: darkNow() ? { color: "#ffffff" } : {}, hovertext: hover, hoverinfo: "text", colorscale: colours, xgap: 3, ygap: 3, colorbar: { tickformat: ".0%", thickness: 12, outlinewidth: 0 } };
-    draw(panel, [trace], { height: Math.min(700, 150 + 76 * ys.length), xaxis: { type: "category", title: { text: esc(across.value) }, showgrid: false }, yaxis: { type: "category", title: { text: down.value === "none" ? "" : esc(down.value) }, showgrid: false } }, "Heat-map of " + which.value + " accuracy over " + across.value + " and " + down.value + ". The table below holds the numbers.");
+    const all = cells.flat().filter((cell) => cell.length).map(average);
+    const [low, high] = [Math.min(...all), Math.max(...all)];
+    const ends = high - low > 0.001 ? {} : { zmin: Math.max(0, low - 0.05), zmax: Math.min(1, high + 0.05) };
+    const trace = { type: "heatmap", ...ends, x: xs.map(esc), y: ys.map(esc), z: cells.map((row) => row.map(average)), text, texttemplate: "%{text}", textfont: darkNow() ? { color: "#ffffff" } : {}, hovertext: hover, hoverinfo: "text", colorscale: colours, xgap: 3, ygap: 3, colorbar: { tickformat: ".0%", thickness: 12, outlinewidth: 0 } };
+    draw(panel, [trace], { height: Math.max(290, Math.min(700, 160 + 76 * ys.length)), xaxis: { type: "category", title: { text: esc(across.value) }, showgrid: false }, yaxis: { type: "category", title: { text: down.value === "none" ? "" : esc(down.value) }, showgrid: false } }, "Heat-map of " + which.value + " accuracy over " + across.value + " and " + down.value + ". The table below holds the numbers.");
     const flagged = unique(here.flatMap((run) => run.flags));
     if (flagged.length) panel.append(el("p", { class: "trust-bad" }, "† " + flagged.join("; ")));
     const rows = cells.flatMap((row, j) => row.map((cell, i) => [xs[i], ys[j], cell.length ? percent(average(cell)) + plusMinus(cell) + mark(cell) : "no run", cell.length, cell.map((run) => run.command).join("\n")]));

@@ -13,7 +13,7 @@ from typing import Any
 from kdrobust.htmlreport.linking import Links, inherit, names_of
 from kdrobust.htmlreport.panels import flatten, job_command, mark_undominated, override, share_configs, swept_keys
 from kdrobust.htmlreport.panels import threat_text as threat_of
-from kdrobust.htmlreport.reading import RunFiles, read_run, run_folders
+from kdrobust.htmlreport.reading import RunFiles, dig, read_run, run_folders
 from kdrobust.version import __version__
 
 #: Examples embedded in the page: so many pictures, so many bytes of PNG at most.
@@ -99,13 +99,12 @@ def _row(run: RunFiles) -> dict[str, Any]:
     result, manifest = run.result, run.manifest
     model, data, method = names_of(run)
     stage = str(result.get("stage") or manifest.get("stage") or run.config.get("stage") or "")
-    git = manifest.get("git") or {}
-    commit = str(git.get("commit", ""))[:12] + (" with local changes" if git.get("dirty") else "")
+    commit = str(dig(manifest, "git.commit") or "")[:12] + (" with local changes" if dig(manifest, "git.dirty") else "")
     alone = job_command(stage, run.overrides) if run.sweep and run.overrides else ""
     parsed = [pair for pair in map(override, run.overrides) if pair]
     seed = result.get("seed", run.config.get("seed"))
     return {
-        "name": str(result.get("name") or (run.config.get("run") or {}).get("name") or run.folder.name),
+        "name": str(result.get("name") or dig(run.config, "run.name") or run.folder.name),
         "place": run.folder,
         "stage": stage,
         "status": str(run.status.get("status") or ("completed" if result else "unknown")),

@@ -71,8 +71,8 @@ def inherit(rows: Sequence[dict[str, Any]], links: Links) -> None:
         if row["split"] == "test" and trainer is not None:
             model, _, method = names_of(trainer)
             row["model"], row["method"] = model or row["model"], method or row["method"]
-            if row["seed"] in (0, None):
-                row["seed"] = trainer.result.get("seed", row["seed"])
+            # a model's seed is the one it was trained with, not the one its evaluation drew starts with
+            row["seed"] = trainer.result.get("seed", row["seed"])
             # an evaluation's own name is its data set's more often than not
             row["name"] = str(trainer.result.get("name") or row["name"])
             row["overrides"] = dict(pair for pair in map(override, trainer.overrides) if pair)

@@ -134,6 +134,21 @@ def test_a_damaged_result_is_told_and_the_rest_stands(folder: Path, content: str
     assert len(document["runs"]) == 10
 
 
+def test_files_of_another_shape_cost_nothing(folder: Path) -> None:
+    write(folder / "0", "manifest.json", {"git": "none", "command": 3})
+    write(folder / "0", "config_resolved.yaml", {"run": "here", "data": [1], "seed": "x"})
+    write(folder / "0", ".hydra/hydra.yaml", {"hydra": ["x"]})
+    write(folder / "0", "metrics.csv", "epoch\n1,2,3\n")
+    document = collect([folder])
+    assert (len(document["runs"]), document["problems"]) == (10, [])
+    assert by_folder(document)["0"]["commit"] == ""
+
+
+def test_an_evaluation_has_its_model_s_seed(folder: Path) -> None:
+    evaluated(folder / "again", checkpoint=str(folder / "1" / "best.ckpt"))
+    assert by_folder(collect([folder]))["again"]["seed"] == 1
+
+
 def test_a_run_that_goes_on_or_failed_has_its_row(tmp_path: Path) -> None:
     training(tmp_path / "a")
     (tmp_path / "a" / "result.json").unlink()

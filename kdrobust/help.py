@@ -25,6 +25,7 @@ Usage
   kdrobust STAGE --help             its keys, choices and examples
   kdrobust list [GROUP]             what can be chosen: methods, losses, attacks, models, data ...
   kdrobust doctor                   versions, devices, data found, what is missing and how to get it
+  kdrobust report FOLDER ...        one HTML page of every run below; --watch serves it here while runs go on
 
 Stages
 {stages}

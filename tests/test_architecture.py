@@ -18,7 +18,7 @@ HEIGHTS = (
     ("config", "tracking", "headers"),
     ("models", "data", "distributed"),
     ("losses", "attacks", "views"),
-    ("modules", "evaluation", "sweeps", "report", "conformance"),
+    ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance"),
     ("stages",),
     ("cli", "launch", "multirun", "shorthand", "listing", "help", "doctor", "__main__", "__init__"),
 )

@@ -44,6 +44,11 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str) -> pl.Trainer:
     """The Lightning trainer of a config, its other ranks started from the run folder's resolved config."""
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     callbacks.append(SameConfig(digest))
+    if cfg.run.get("trial") is not None:
+        # Optuna is slow to import: only a search's jobs pay for it
+        from kdrobust.sweeps.pruning import trial_report
+
+        callbacks += trial_report(folder, int(cfg.run.trial))
     loggers = [MetricsCsv(folder), *(instantiate(node) for node in (cfg.logger or {}).values())]
     factory = instantiate(cfg.trainer)
     strategy = factory.keywords.get("strategy")

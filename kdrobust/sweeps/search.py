@@ -139,7 +139,11 @@ def parse_search(name: str, node: Mapping[str, Any], swept: Sequence[Parameter] 
         UsageError: everything wrong with it, one line each.
     """
     known = list(Search.__dataclass_fields__)[1:]
-    problems = [f"search.{key}: no such key{did_you_mean(str(key), known)}" for key in node if key not in known]
+    problems = [
+        f"search.{key}: no such key{did_you_mean(str(key), known, prefix='search.')}"
+        for key in node
+        if key not in known
+    ]
     space: dict[str, Parameter] = {}
     nodes = node.get("space")
     for key, child in nodes.items() if isinstance(nodes, Mapping) else ():

@@ -64,7 +64,8 @@ def spelled(value: Any) -> str:
         return repr(value)
     if value[:1] in ("[", "{") or _PLAIN.fullmatch(value):
         return value
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # backslashes are themselves, but before a quote
+    return "'" + re.sub(r"(\\*)('|$)", lambda match: 2 * match[1] + match[2].replace("'", "\\'"), value) + "'"
 
 
 def read_parameter(key: str, node: Any) -> tuple[Parameter | None, list[str]]:
@@ -77,11 +78,11 @@ def read_parameter(key: str, node: Any) -> tuple[Parameter | None, list[str]]:
     where = f"search.space.{key}"
     if not isinstance(node, Mapping):
         return None, [f"{where}: expected a mapping such as {{type: float, low: 0, high: 1}}, got {node!r}"]
-    problems = [
-        f"{where}.{name}: no such key{did_you_mean(str(name), _KEYS) or '; there are ' + ', '.join(_KEYS)}"
-        for name in node
-        if name not in _KEYS
-    ]
+    problems = []
+    for name in node:
+        if name not in _KEYS:
+            close = did_you_mean(str(name), _KEYS, prefix=f"{where}.")
+            problems.append(f"{where}.{name}: no such key{close or '; there are ' + ', '.join(_KEYS)}")
     kind = node.get("type")
     if kind not in TYPES:
         return None, [*problems, f"{where}.type: expected one of {', '.join(TYPES)}, got {kind!r}"]

@@ -50,10 +50,12 @@ class WandbRun(WandbLogger, Recorder):
         self.mode = mode
         self.artifacts = artifacts
         agent = "WANDB_SWEEP_ID" in os.environ
-        identity = None if agent else hashlib.sha256(str(Path(folder).resolve()).encode()).hexdigest()[:12]
+        # absolute: W&B reads a relative one from where its first run in this process began
+        home = str(Path(folder).resolve())
+        identity = None if agent else hashlib.sha256(home.encode()).hexdigest()[:12]
         super().__init__(
             project=project,
-            save_dir=folder,
+            save_dir=home,
             name=name,
             id=identity,
             job_type=job_type,

@@ -145,7 +145,7 @@ def _as_percent(axis: Any, values: Sequence[float]) -> None:
     from matplotlib.ticker import PercentFormatter
 
     if all(0.0 <= value <= 1.0 for value in values):
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
 
 
 def _draw_front(axis: Any, search: Search, done: Sequence[FrozenTrial]) -> None:

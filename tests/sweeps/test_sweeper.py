@@ -70,7 +70,9 @@ def test_a_front_seeds_constraints_failures_and_going_on(place, capsys):
 
 def test_a_failed_trial_is_told_and_does_not_stop_the_search(place, capsys):
     # ε above 1 is refused by the job, not by composition
-    place.run("distill", "-m", "search=mine", "threat.eps=0.1,7", "search.sampler=grid", *ALONE, code=2)
+    place.run(
+        "distill", "-m", "search=mine", "threat.eps=0.1,7", "search.sampler=grid", "search.parallel=2", *ALONE, code=2
+    )
     err = capsys.readouterr().err
     assert "1 of 2 jobs failed" in err
     assert "7" in err

@@ -88,6 +88,10 @@ def _dispatch(arguments: list[str]) -> int:
         from kdrobust.htmlreport import main as report
 
         return report(rest)
+    if command == "search":
+        from kdrobust.sweeps.wandb_sweep import main as search
+
+        return search(rest)
     return _stage(command, rest)
 
 
@@ -99,8 +103,8 @@ def _stage(name: str, arguments: list[str]) -> int:
     if name not in stages:
         if name.startswith("-") or "=" in name:
             raise UsageError(f"{name}: a stage comes first: kdrobust STAGE {name}; stages: {available(stages)}")
-        close = did_you_mean(name, [*stages, "list", "doctor", "report"])
-        raise UsageError(f"{name}: no such stage{close}; stages: {available(stages)} (also: list, doctor, report)")
+        close = did_you_mean(name, [*stages, "list", "doctor", "report", "search"])
+        raise UsageError(f"{name}: no such stage{close}; stages: {available(stages)} (also: list, doctor, report, search)")
     if any(argument in _HELP[:2] for argument in arguments):
         from kdrobust.help import stage_help
 

@@ -24,6 +24,7 @@ Usage
   kdrobust STAGE [key=value ...]    run a stage; every key of its config can be overridden
   kdrobust STAGE --help             its keys, choices and examples
   kdrobust list [GROUP]             what can be chosen: methods, losses, attacks, models, data ...
+  kdrobust search wandb NAME        a search of conf/search as a W&B sweep file
   kdrobust doctor                   versions, devices, data found, what is missing and how to get it
   kdrobust report FOLDER ...        one HTML page of every run below; --watch serves it here while runs go on
 
@@ -35,6 +36,7 @@ Examples
   kdrobust teacher data=fashion_mnist model@teacher=wide_cnn method=trades threat.eps=0.1
   kdrobust distill method=rslad model@student=small_cnn method.alpha=0.3 method.temperature=4 threat.eps=8/255
   kdrobust distill -m method.alpha=0.1,0.5,0.9 threat.eps=4/255,8/255
+  kdrobust distill -m search=alpha_temperature_pareto n_trials=30
 
 Runs land in ./outputs; your own options in ./conf/GROUP/NAME.yaml are found beside kdrobust's."""
 

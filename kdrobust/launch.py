@@ -149,6 +149,8 @@ def _launch(stage: str, args: Any) -> Any:
         problems = dead_additions(cfg, args.overrides)
         if problems:
             raise UsageError(summary(problems))
+        if cfg.get("search") is not None and not args.multirun:
+            raise UsageError("search: a search is a sweep: add -m")
         with _folder_errors(cfg):
             return sweep(hydra, cfg, stage, run_job_task) if args.multirun else _run(hydra, cfg, stage)
 

@@ -25,7 +25,8 @@ _LOSS_FILES = (
 )
 #: What stands in these files beside losses.
 _NO_LOSSES = ("match_size", "class_weights", "class_temperatures", "FairClassWeights")
-_HIDDEN = ("hydra", "local")
+#: No choices: Hydra's own groups, a machine's settings, and what `kdrobust search wandb` made.
+_HIDDEN = ("hydra", "local", "wandb_sweep")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,5 +210,6 @@ def render(arguments: Sequence[str]) -> str:
             "attacked inputs\nPASSES: of the student in a training step (forward and backward), attack included"
         )
         return f"{method_table(options(group, extra))}\n{note}\nuse one: method=NAME; your own: ./conf/method/NAME.yaml"
-    places = f"{group}@student=NAME, {group}@teacher=NAME" if group == "model" else f"{group}=NAME"
+    spellings = {"model": "model@student=NAME, model@teacher=NAME", "search": "-m search=NAME"}
+    places = spellings.get(group, f"{group}=NAME")
     return f"{table(options(group, extra))}\nuse one: {places}; your own: ./conf/{group}/NAME.yaml"

@@ -36,7 +36,7 @@ def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction) -> None
     callbacks.on_multirun_start(config=cfg, config_name=stage)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
     try:
-        sweeper: Any = Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
+        sweeper = _sweeper(cfg, context, task)
     except (ImportError, RuntimeError) as error:
         raise UsageError(f"hydra/sweeper, hydra/launcher: {first_line(error)}") from error
     jobs: list[JobReturn] = []
@@ -44,11 +44,23 @@ def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction) -> None
     try:
         sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
     except Exception as error:
-        if not any(job.status is JobStatus.FAILED for job in jobs):
+        # a search goes on after failed jobs: what ends it is something else
+        if cfg.get("search") is not None or not any(job.status is JobStatus.FAILED for job in jobs):
             raise _explained(error, hydra, cfg, stage) from error
     else:
         callbacks.on_multirun_end(config=cfg, config_name=stage)
     _tell_failures(jobs)
+
+
+def _sweeper(cfg: DictConfig, context: HydraContext, task: TaskFunction) -> Any:
+    if cfg.get("search") is None:
+        return Plugins.instance().instantiate_sweeper(config=cfg, hydra_context=context, task_function=task)
+    from kdrobust.sweeps.optuna import OptunaSweeper
+
+    # Hydra takes sweepers only from a namespace that would act on every Hydra program of the environment
+    sweeper = OptunaSweeper()
+    sweeper.setup(hydra_context=context, task_function=task, config=cfg)
+    return sweeper
 
 
 def _explained(error: Exception, hydra: Hydra, cfg: DictConfig, stage: str) -> Exception:
@@ -107,8 +119,13 @@ def _as_completed(job: JobReturn) -> JobReturn:
     return quiet
 
 
+def _failed(job: JobReturn) -> bool:
+    # a job that a search's pruner ended says so by its exit code
+    return job.status is JobStatus.FAILED and getattr(job._return_value, "exit_code", 1) != 0
+
+
 def _tell_failures(jobs: Sequence[JobReturn]) -> None:
-    failed = [(number, job) for number, job in enumerate(jobs) if job.status is JobStatus.FAILED]
+    failed = [(number, job) for number, job in enumerate(jobs) if _failed(job)]
     if not failed:
         return
     errors = [job._return_value for _, job in failed]

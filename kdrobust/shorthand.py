@@ -1,4 +1,4 @@
-"""Lists where a stage takes several values at once: `checkpoint=a.ckpt,b.ckpt` is no sweep there."""
+"""What may be typed shorter: lists where a stage takes several values at once, and a search's number of trials."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ def _by_size(values: Sequence[str]) -> list[str]:
 def spell_out(stage: str, arguments: Sequence[str]) -> list[str]:
     """A stage's arguments with several checkpoints and radii written as the lists they are.
 
-    With `-m` the commas are a sweep's, and nothing is changed.
+    With `-m` the commas are a sweep's, and stay; beside `search=NAME`, `n_trials=N` is `search.n_trials=N`.
 
     Args:
         stage: name of a primary config.
         arguments: overrides and flags.
     """
+    if any(argument.startswith("search=") for argument in arguments):
+        return [f"search.{text}" if text.startswith("n_trials=") else text for text in arguments]
     if stage != "evaluate" or any(flag in arguments for flag in _SWEEP):
         return list(arguments)
     spelled = []

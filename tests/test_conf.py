@@ -8,11 +8,15 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kdrobust.config import check, compose, conf_dir, instantiate, numbers
+from kdrobust.config import check, compose, conf_dir, instantiate, numbers, to_plain
 from kdrobust.headers import header_lines
 from kdrobust.losses import Objective, method_problems
+from kdrobust.sweeps.search import parse_search
+from kdrobust.sweeps.study import distribution, pruner_of, sampler_of
 
 CONF = conf_dir()
+#: No option of any group: what `kdrobust search wandb` made for W&B agents; tests/sweeps/test_wandb_sweep.py checks it.
+FOREIGN = "wandb_sweep"
 STAGES = sorted(path.stem for path in CONF.glob("*.yaml") if not path.stem.startswith("_"))
 #: group and option as one writes them: ("experiment", "paper/rslad_cifar10_resnet18")
 OPTIONS = sorted(
@@ -21,7 +25,7 @@ OPTIONS = sorted(
         path.relative_to(CONF / path.relative_to(CONF).parts[0]).with_suffix("").as_posix(),
     )
     for path in CONF.glob("*/**/*.yaml")
-    if not path.stem.startswith("_")
+    if not path.stem.startswith("_") and path.parent.name != FOREIGN
 )
 RECIPES = [option for group, option in OPTIONS if group == "experiment" and option.startswith("paper/")]
 #: values that only a user has
@@ -73,7 +77,7 @@ def recipe_stage(option):
 
 
 def test_nothing_is_missed():
-    on_disk = [path for path in CONF.rglob("*.yaml") if not path.stem.startswith("_")]
+    on_disk = [path for path in CONF.rglob("*.yaml") if not path.stem.startswith("_") and path.parent.name != FOREIGN]
     assert len(on_disk) == len(STAGES) + len(OPTIONS)
     assert {"teacher", "distill", "outputs", "evaluate", "pipeline"} == set(STAGES)
 
@@ -133,6 +137,11 @@ def test_what_an_option_describes_is_built(group, option, tmp_path):
             late = {"total_steps": 10} if cfg.scheduler.interval == "step" else {}
             instantiate(cfg.scheduler)["factory"](optimizer, **late)
             assert objective.method.partners or bool(objective.teachers) == (cfg.stage == "distill")
+    elif group == "search":
+        search = parse_search(option, to_plain(cfg.search))
+        assert sampler_of(search, 0)
+        assert pruner_of(search)
+        assert all(distribution(parameter) for parameter in search.space)
     elif group == "logger":
         assert group in cfg
     elif group == "trainer":

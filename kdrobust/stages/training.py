@@ -12,7 +12,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from kdrobust.attacks import AttackCallback, Threat
-from kdrobust.config import instantiate
+from kdrobust.config import instantiate, to_plain
 from kdrobust.data import DataModule
 from kdrobust.distributed import ConfigDDPStrategy, SameConfig, finish_ranks
 from kdrobust.errors import CheckpointError, UsageError
@@ -24,6 +24,7 @@ from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import is_main_process, log, model_config, result_header
 from kdrobust.tracking import write_result
 from kdrobust.tracking.metrics import MetricsCsv
+from kdrobust.tracking.recorder import close_all, record_all, recorders
 
 
 def module_arguments(cfg: DictConfig, model_node: DictConfig, data: DataModule) -> dict[str, Any]:
@@ -44,6 +45,11 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str) -> pl.Trainer:
     """The Lightning trainer of a config, its other ranks started from the run folder's resolved config."""
     callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
     callbacks.append(SameConfig(digest))
+    if cfg.run.get("trial") is not None:
+        # Optuna is slow to import: only a search's jobs pay for it
+        from kdrobust.sweeps.pruning import trial_report
+
+        callbacks += trial_report(folder, int(cfg.run.trial))
     loggers = [MetricsCsv(folder), *(instantiate(node) for node in (cfg.logger or {}).values())]
     factory = instantiate(cfg.trainer)
     strategy = factory.keywords.get("strategy")
@@ -73,11 +79,15 @@ def fit(module: RobustModule, data: DataModule, cfg: DictConfig, folder: Path, d
                 logger.resume(int(resume["epoch"]))
     failed = True
     try:
+        for recorder in recorders(trainer.loggers):
+            recorder.begin(to_plain(cfg))
         trainer.fit(module, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
         failed = False
     finally:
         launcher = trainer.strategy.launcher
         finish_ranks(getattr(launcher, "procs", []), failed=failed)
+        if failed:
+            close_all(trainer.loggers, failed=True)
     return trainer
 
 
@@ -103,11 +113,39 @@ def finish(
 ) -> dict[str, Any]:
     """Take the best epoch's weights, draw the plots, write `result.json`; returns the result.
 
+    The trainer's loggers are closed, whatever happens.
+
     Raises:
         CheckpointError: no epoch was finished.
     """
     if not is_main_process():
         return {}
+    failed = True
+    try:
+        result = _result(trainer, module, data, cfg, folder, digest, started=started, teacher=teacher)
+        write_result(folder, result)
+        record_all(trainer.loggers, result, folder)
+        failed = False
+    finally:
+        close_all(trainer.loggers, failed=failed)
+    validation = result["validation"]
+    summary = ", ".join(_shown(name, validation[name]) for name in module.metric_names() if name in validation)
+    log.info("%s: best epoch %d of validation: %s", cfg.run.name, validation["epoch"] + 1, summary)
+    log.info("%s: results in %s", cfg.run.name, folder)
+    return result
+
+
+def _result(
+    trainer: pl.Trainer,
+    module: RobustModule,
+    data: DataModule,
+    cfg: DictConfig,
+    folder: Path,
+    digest: str,
+    *,
+    started: float,
+    teacher: Mapping[str, Any] | None,
+) -> dict[str, Any]:
     best = folder / "best.ckpt"
     if not best.exists():
         raise CheckpointError(f"{best}: no epoch was finished and validated; raise epochs or trainer.max_time")
@@ -124,7 +162,7 @@ def finish(
     attack, robust, average = (_find(trainer, kind) for kind in (AttackCallback, RobustValidation, AveragedWeights))
     warners = [_find(trainer, kind) for kind in (CollapseWarning, OverfittingWarning)]
     files = figures.training(folder, module.model, data, attack=robust.attack if robust else None, seed=int(cfg.seed))
-    result = {
+    return {
         **result_header(cfg, digest),
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "model": {"parameters": cost.parameters, "flops": cost.flops, "size_bytes": cost.size_bytes},
@@ -140,11 +178,6 @@ def finish(
         "warnings": [message for warner in warners if warner for message in warner.messages],
         "files": files,
     }
-    write_result(folder, result)
-    summary = ", ".join(_shown(name, validation[name]) for name in module.metric_names() if name in validation)
-    log.info("%s: best epoch %d of validation: %s", cfg.run.name, validation["epoch"] + 1, summary)
-    log.info("%s: results in %s", cfg.run.name, folder)
-    return result
 
 
 def _shown(name: str, value: float) -> str:

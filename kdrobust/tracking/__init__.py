@@ -1,13 +1,14 @@
 """What a run leaves behind: atomic files, its status and lock, its manifest, its metrics."""
 
 from kdrobust.tracking.atomic import write_bytes, write_json, write_text
-from kdrobust.tracking.folder import hold, is_finished, read_status, write_result
+from kdrobust.tracking.folder import hold, is_finished, lock, read_status, write_result
 from kdrobust.tracking.manifest import build_manifest, versions
 
 __all__ = [
     "build_manifest",
     "hold",
     "is_finished",
+    "lock",
     "read_status",
     "versions",
     "write_bytes",

@@ -68,6 +68,21 @@ def _take_lock(folder: Path) -> None:
 
 
 @contextmanager
+def lock(folder: Path) -> Iterator[Path]:
+    """Keep other processes out of a folder, whatever its status; the lock of a dead process is taken over.
+
+    Raises:
+        RunFolderBusyError: a living process is working there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _take_lock(folder)
+    try:
+        yield folder
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+
+
+@contextmanager
 def hold(folder: Path, *, config_hash: str) -> Iterator[Path]:
     """Hold a run folder while a run works in it.
 

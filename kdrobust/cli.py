@@ -84,6 +84,10 @@ def _dispatch(arguments: list[str]) -> int:
         from kdrobust.doctor import main as doctor
 
         return doctor(rest)
+    if command == "sweep":
+        from kdrobust.sweeps.command import main as sweep
+
+        return sweep(rest)
     return _stage(command, rest)
 
 
@@ -95,8 +99,8 @@ def _stage(name: str, arguments: list[str]) -> int:
     if name not in stages:
         if name.startswith("-") or "=" in name:
             raise UsageError(f"{name}: a stage comes first: kdrobust STAGE {name}; stages: {available(stages)}")
-        close = did_you_mean(name, [*stages, "list", "doctor"])
-        raise UsageError(f"{name}: no such stage{close}; stages: {available(stages)} (also: list, doctor)")
+        close = did_you_mean(name, [*stages, "list", "doctor", "sweep"])
+        raise UsageError(f"{name}: no such stage{close}; stages: {available(stages)} (also: list, doctor, sweep)")
     if any(argument in _HELP[:2] for argument in arguments):
         from kdrobust.help import stage_help
 

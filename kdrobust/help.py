@@ -25,6 +25,7 @@ Usage
   kdrobust STAGE --help             its keys, choices and examples
   kdrobust list [GROUP]             what can be chosen: methods, losses, attacks, models, data ...
   kdrobust doctor                   versions, devices, data found, what is missing and how to get it
+  kdrobust sweep status FOLDER      how far a sweep is, its best settings;  resume FOLDER: go on with it
 
 Stages
 {stages}

@@ -1,0 +1,1 @@
+"""Many runs as one study: searches over a space of settings, and what became of their jobs."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
@@ -17,7 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from kdrobust.config.build import first_line
 from kdrobust.config.compose import load
 from kdrobust.errors import KdrobustError, UsageError
-from kdrobust.sweeps.session import Session
+
+if TYPE_CHECKING:
+    from kdrobust.sweeps.session import Session
 
 
 def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction, flags: Sequence[str] = ()) -> None:
@@ -34,6 +36,9 @@ def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction, flags: 
         UsageError: a job that cannot be composed; nothing has run then.
         SweepError: some jobs failed.
     """
+    # not at import: a single run need not pay for it
+    from kdrobust.sweeps.session import Session
+
     callbacks = Callbacks(cfg)
     callbacks.on_multirun_start(config=cfg, config_name=stage)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)

@@ -60,6 +60,9 @@ def run_recorded(cfg: DictConfig, run: Callable[[], Any]) -> Any:
     number = int(node.job.num)
     told_by = record.read_sweep(sweep)
     attempt = int(told_by.get("attempt", 0))
+    if told_by and Path(told_by["directory"]).is_dir():
+        # a pool's worker may be left from a sweep that was started elsewhere
+        os.chdir(told_by["directory"])
     digest = _hash(cfg)
     before = _settled(sweep, number)
     same = before is not None and before.config_hash == digest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -47,11 +48,7 @@ class Session:
                 f"{self.folder}: process {owner['pid']} on {owner['host']} runs this sweep; wait for it, choose "
                 f"another hydra.sweep.dir, or delete {self.folder / record.SWEEP} if that process is gone"
             )
-        if not _given(cfg):
-            # a worker would read the clock anew
-            with read_write(cfg.hydra), open_dict(cfg.hydra):
-                cfg.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(self.folder))}")
-                cfg.hydra.sweep.dir = str(self.folder)
+        _settle_folder(cfg, self.folder)
         processes = parallel_jobs(cfg.hydra.launcher)
         _warn_of_threads(cfg, processes)
         self.attempt = int(before.get("attempt", 0)) + 1
@@ -121,12 +118,17 @@ class Session:
 
 def quoted(text: str) -> str:
     """A text as a value of Hydra's grammar, whatever stands in it."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    # backslashes count double only before a quote
+    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text)
     return f"'{escaped}'"
 
 
-def _given(cfg: DictConfig) -> bool:
-    return any(str(line).startswith("hydra.sweep.dir=") for line in cfg.hydra.overrides.hydra)
+def _settle_folder(cfg: DictConfig, folder: Path) -> None:
+    # jobs are composed anew from the overrides: a worker would read the clock again, or start from another directory
+    kept = [str(line) for line in cfg.hydra.overrides.hydra if not str(line).startswith("hydra.sweep.dir=")]
+    with read_write(cfg.hydra), open_dict(cfg.hydra):
+        cfg.hydra.overrides.hydra = [*kept, f"hydra.sweep.dir={quoted(str(folder))}"]
+        cfg.hydra.sweep.dir = str(folder)
 
 
 def _hydra_overrides(cfg: DictConfig) -> list[str]:

@@ -87,7 +87,7 @@ def _dispatch(arguments: list[str]) -> int:
     if command == "sweep":
         from kdrobust.sweeps.command import main as sweep
 
-        return sweep(rest)
+        return sweep(rest, _start)
     return _stage(command, rest)
 
 
@@ -106,8 +106,13 @@ def _stage(name: str, arguments: list[str]) -> int:
 
         print(stage_help(name))
         return 0
-    from kdrobust.launch import hand_over
     from kdrobust.shorthand import spell_out
 
-    hand_over(name, spell_out(name, arguments))
+    _start(name, spell_out(name, arguments))
     return 0
+
+
+def _start(stage: str, arguments: Sequence[str]) -> None:
+    from kdrobust.launch import hand_over
+
+    hand_over(stage, arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ _HELP = f"""{USAGE}
   metric=NAME      what is best by ({", ".join(METRICS)})"""
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], start: Callable[[str, Sequence[str]], Any]) -> int:
     """Run the command.
 
     Args:
         arguments: what stands after `kdrobust sweep`.
+        start: runs a stage with overrides and flags, for `resume`.
 
     Returns:
         The exit code.
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     if not known:
         raise UsageError(f"{words[1]}: holds no {SWEEP}; sweeps lie in outputs/sweeps")
     if words[0] == "resume":
-        _resume(folder, known)
+        _resume(folder, known, start)
     elif not read_jobs(folder):
         print(f"{folder}: no job was recorded; a search keeps its own table in trials.csv")
     else:
@@ -56,8 +57,7 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _resume(folder: Path, known: dict[str, Any]) -> None:
-    from kdrobust.launch import hand_over
+def _resume(folder: Path, known: dict[str, Any], start: Callable[[str, Sequence[str]], Any]) -> None:
     from kdrobust.sweeps.session import quoted
 
     here, there = Path.cwd(), Path(str(known.get("directory") or "."))
@@ -66,6 +66,6 @@ def _resume(folder: Path, known: dict[str, Any]) -> None:
         if there.is_dir():
             # paths in its arguments, and ./conf, were meant from there
             os.chdir(there)
-        hand_over(str(known["stage"]), ["-m", *known.get("flags", []), *known["arguments"], place])
+        start(str(known["stage"]), ["-m", *known.get("flags", []), *known["arguments"], place])
     finally:
         os.chdir(here)

@@ -127,6 +127,6 @@ def test_two_jobs_of_two_processes_at_a_time_each_with_its_own_configuration(wor
     # two processes with batches of 64 see what one with batches of 128 sees, if both have the same settings
     alone = [line for line in common if line not in ("trainer=ddp_cpu", "data.batch_size=64")]
     workplace.run("distill", *alone, "data.batch_size=128", "threat.eps=0.1", "run.folder=alone")
-    one, swept = (read_checkpoint(workplace.folder / name / "last.ckpt")["state_dict"] for name in ("alone", "sweep/1"))
+    one, swept = (read_checkpoint(workplace.folder / name / "best.ckpt")["state_dict"] for name in ("alone", "sweep/1"))
     for name, value in one.items():
         torch.testing.assert_close(swept[name], value, rtol=1e-4, atol=1e-5)

@@ -92,6 +92,10 @@ def _dispatch(arguments: list[str]) -> int:
         from kdrobust.sweeps.wandb_sweep import main as search
 
         return search(rest)
+    if command == "sweep":
+        from kdrobust.sweeps.command import main as sweep
+
+        return sweep(rest, _start)
     return _stage(command, rest)
 
 
@@ -103,15 +107,21 @@ def _stage(name: str, arguments: list[str]) -> int:
     if name not in stages:
         if name.startswith("-") or "=" in name:
             raise UsageError(f"{name}: a stage comes first: kdrobust STAGE {name}; stages: {available(stages)}")
-        close = did_you_mean(name, [*stages, "list", "doctor", "report", "search"])
-        raise UsageError(f"{name}: no such stage{close}; stages: {available(stages)} (also: list, doctor, report, search)")
+        commands = ("list", "doctor", "report", "search", "sweep")
+        close = did_you_mean(name, [*stages, *commands])
+        raise UsageError(f"{name}: no such stage{close}; stages: {available(stages)} (also: {', '.join(commands)})")
     if any(argument in _HELP[:2] for argument in arguments):
         from kdrobust.help import stage_help
 
         print(stage_help(name))
         return 0
-    from kdrobust.launch import hand_over
     from kdrobust.shorthand import spell_out
 
-    hand_over(name, spell_out(name, arguments))
+    _start(name, spell_out(name, arguments))
     return 0
+
+
+def _start(stage: str, arguments: Sequence[str]) -> None:
+    from kdrobust.launch import hand_over
+
+    hand_over(stage, arguments)

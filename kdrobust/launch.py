@@ -38,10 +38,11 @@ register()
 def run_job_task(cfg: DictConfig) -> Any:
     """What Hydra calls for every job, in whatever process its launcher chose."""
     from kdrobust.stages import run_stage
+    from kdrobust.sweeps.job import run_recorded
 
     stage = str(cfg.get("stage") or HydraConfig.get().job.config_name)
     try:
-        return run_stage(stage, cfg)
+        return run_recorded(cfg, lambda: run_stage(stage, cfg))
     except KdrobustError:
         raise
     except Exception:
@@ -152,7 +153,15 @@ def _launch(stage: str, args: Any) -> Any:
         if cfg.get("search") is not None and not args.multirun:
             raise UsageError("search: a search is a sweep: add -m")
         with _folder_errors(cfg):
-            return sweep(hydra, cfg, stage, run_job_task) if args.multirun else _run(hydra, cfg, stage)
+            if args.multirun:
+                return sweep(hydra, cfg, stage, run_job_task, _flags(args))
+            return _run(hydra, cfg, stage)
+
+
+def _flags(args: Any) -> list[str]:
+    """The flags that say where configs lie, as they have to be given again."""
+    given = {"--config-dir": args.config_dir, "--config-path": args.config_path}
+    return [f"{flag}={Path(value).absolute()}" for flag, value in given.items() if value]
 
 
 @contextlib.contextmanager

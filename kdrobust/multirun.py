@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
@@ -18,8 +18,11 @@ from kdrobust.config.build import first_line
 from kdrobust.config.compose import load
 from kdrobust.errors import KdrobustError, UsageError
 
+if TYPE_CHECKING:
+    from kdrobust.sweeps.session import Session
 
-def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction) -> None:
+
+def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction, flags: Sequence[str] = ()) -> None:
     """Run a sweep: every job, whatever becomes of the others.
 
     Args:
@@ -27,11 +30,15 @@ def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction) -> None
         cfg: the sweep's own config, with Hydra's node.
         stage: the primary config's name.
         task: what every job calls.
+        flags: of the command line, for a later resume.
 
     Raises:
         UsageError: a job that cannot be composed; nothing has run then.
         SweepError: some jobs failed.
     """
+    # not at import: a single run need not pay for it
+    from kdrobust.sweeps.session import Session
+
     callbacks = Callbacks(cfg)
     callbacks.on_multirun_start(config=cfg, config_name=stage)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
@@ -40,15 +47,20 @@ def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction) -> None
     except (ImportError, RuntimeError) as error:
         raise UsageError(f"hydra/sweeper, hydra/launcher: {first_line(error)}") from error
     jobs: list[JobReturn] = []
-    _collect(sweeper, jobs)
+    session = Session(cfg, stage, flags)
+    _collect(sweeper, jobs, session)
+    complete = False
     try:
         sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+        complete = True
     except Exception as error:
         # a search goes on after failed jobs: what ends it is something else
         if cfg.get("search") is not None or not any(job.status is JobStatus.FAILED for job in jobs):
             raise _explained(error, hydra, cfg, stage) from error
     else:
         callbacks.on_multirun_end(config=cfg, config_name=stage)
+    finally:
+        session.finish(complete=complete)
     _tell_failures(jobs)
 
 
@@ -97,14 +109,14 @@ def _one_value_each(overrides: Sequence[str]) -> Iterator[list[str]]:
             yield [*first[:index], str(option), *first[index + 1 :]]
 
 
-def _collect(sweeper: Any, jobs: list[JobReturn]) -> None:
+def _collect(sweeper: Any, jobs: list[JobReturn], session: Session) -> None:
     """Keep what every job returned, and let Hydra's basic sweeper go on after a failed one."""
     launcher = sweeper.launcher
     launch = launcher.launch
     goes_on = type(sweeper).__name__ == "BasicSweeper"
 
     def collecting(job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        results: Sequence[JobReturn] = launch(job_overrides, initial_job_idx=initial_job_idx)
+        results = session.launch(launch, job_overrides, initial_job_idx)
         jobs.extend(results)
         return [_as_completed(result) for result in results] if goes_on else results
 

@@ -49,7 +49,8 @@ def join_ranks(trainer: Mapping[str, Any], command: Sequence[str]) -> tuple[int,
         processes = start_ranks(
             command, world_size=world, local_world_size=world, address="127.0.0.1", port=_free_port()
         )
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // world))
+        # a job that shares the machine with others has been given its part already
+        torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) // world)))
     rank = int(os.environ["LOCAL_RANK"])
     backend = "nccl" if trainer.get("accelerator") in ("gpu", "cuda") else "gloo"
     dist.init_process_group(backend, rank=rank, world_size=world)

@@ -1,0 +1,71 @@
+"""`kdrobust sweep status|resume FOLDER`: how far a sweep is, and going on with it. Light until it resumes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdrobust.errors import UsageError
+from kdrobust.sweeps.progress import report
+from kdrobust.sweeps.record import SWEEP, read_jobs, read_sweep
+from kdrobust.sweeps.summary import METRICS
+from kdrobust.sweeps.table import refresh
+
+USAGE = "kdrobust sweep status|resume FOLDER [metric=NAME]"
+_HELP = f"""{USAGE}
+
+  status FOLDER    jobs done, the best settings, what each swept key matters, failures; refreshes sweep.csv
+  resume FOLDER    the sweep's command again: completed jobs are skipped, cut ones go on, failed ones run anew
+
+  metric=NAME      what is best by ({", ".join(METRICS)})"""
+
+
+def main(arguments: Sequence[str], start: Callable[[str, Sequence[str]], Any]) -> int:
+    """Run the command.
+
+    Args:
+        arguments: what stands after `kdrobust sweep`.
+        start: runs a stage with overrides and flags, for `resume`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: not that, or a folder that holds no sweep.
+        KdrobustError: what the resumed sweep ends with.
+    """
+    if not arguments or any(text in ("-h", "--help") for text in arguments):
+        print(_HELP)
+        return 0
+    words = [text for text in arguments if not text.startswith("metric=")]
+    chosen = [text.partition("=")[2] for text in arguments if text.startswith("metric=")]
+    if len(words) != 2 or words[0] not in ("status", "resume") or len(chosen) > (words[0] == "status"):
+        raise UsageError(f"{' '.join(['sweep', *arguments])}: expected {USAGE}")
+    folder = Path(words[1]).expanduser().absolute()
+    known = read_sweep(folder)
+    if not known:
+        raise UsageError(f"{words[1]}: holds no {SWEEP}; sweeps lie in outputs/sweeps")
+    if words[0] == "resume":
+        _resume(folder, known, start)
+    elif not read_jobs(folder):
+        print(f"{folder}: no job was recorded; a search keeps its own table in trials.csv")
+    else:
+        jobs = refresh(folder) if os.access(folder, os.W_OK) else read_jobs(folder)
+        print(report(folder, jobs, chosen[0] if chosen else None))
+    return 0
+
+
+def _resume(folder: Path, known: dict[str, Any], start: Callable[[str, Sequence[str]], Any]) -> None:
+    from kdrobust.sweeps.session import quoted
+
+    here, there = Path.cwd(), Path(str(known.get("directory") or "."))
+    place = f"hydra.sweep.dir={quoted(str(folder))}"
+    try:
+        if there.is_dir():
+            # paths in its arguments, and ./conf, were meant from there
+            os.chdir(there)
+        start(str(known["stage"]), ["-m", *known.get("flags", []), *known["arguments"], place])
+    finally:
+        os.chdir(here)

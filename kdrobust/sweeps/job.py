@@ -41,7 +41,7 @@ class JobFailedError(KdrobustError):
 def run_recorded(cfg: DictConfig, run: Callable[[], Any]) -> Any:
     """Run a job, and keep its record in the sweep's folder.
 
-    Outside a sweep, and in a search, which keeps its own books, nothing but `run` happens.
+    Outside a sweep nothing but `run` happens; a search keeps its own books, and only gets its share of the cores.
 
     Args:
         cfg: the job's config.
@@ -54,7 +54,7 @@ def run_recorded(cfg: DictConfig, run: Callable[[], Any]) -> Any:
         JobFailedError: it failed in this attempt already.
     """
     node = HydraConfig.get()
-    if node.mode != RunMode.MULTIRUN or cfg.get("search") is not None:
+    if node.mode != RunMode.MULTIRUN:
         return run()
     sweep, folder = Path(str(node.sweep.dir)).absolute(), Path(str(node.runtime.output_dir))
     number = int(node.job.num)
@@ -63,6 +63,10 @@ def run_recorded(cfg: DictConfig, run: Callable[[], Any]) -> Any:
     if told_by and Path(told_by["directory"]).is_dir():
         # a pool's worker may be left from a sweep that was started elsewhere
         os.chdir(told_by["directory"])
+    processes = int(told_by.get("processes", 1))
+    if cfg.get("search") is not None:
+        pin_threads(cfg, processes=processes)
+        return run()
     digest = _hash(cfg)
     before = _settled(sweep, number)
     same = before is not None and before.config_hash == digest
@@ -81,7 +85,7 @@ def run_recorded(cfg: DictConfig, run: Callable[[], Any]) -> Any:
     if is_finished(folder) and read_status(folder).get("config_hash") == digest:
         return _skip(sweep, folder, job, before if same else None)
     _set_aside(sweep, folder, digest)
-    pin_threads(cfg, processes=int(told_by.get("processes", 1)))
+    pin_threads(cfg, processes=processes)
     return _run(sweep, folder, job, run)
 
 

@@ -17,10 +17,15 @@ def parallel_jobs(launcher: Any) -> int:
     Args:
         launcher: the node `hydra.launcher`.
     """
-    asked = launcher.get("n_jobs") if launcher is not None else None
+    cores = available_cores()
+    if launcher is None:
+        return 1
+    if str(launcher.get("_target_")).endswith("submitit_launcher.LocalLauncher"):
+        # it starts all at once
+        return cores
+    asked = launcher.get("n_jobs")
     if asked is None:
         return 1
-    cores = available_cores()
     # joblib: -1 all cores, -2 all but one
     return max(1, cores + 1 + int(asked)) if int(asked) < 0 else max(1, int(asked))
 

@@ -130,3 +130,25 @@ def test_two_jobs_of_two_processes_at_a_time_each_with_its_own_configuration(wor
     one, swept = (read_checkpoint(workplace.folder / name / "best.ckpt")["state_dict"] for name in ("alone", "sweep/1"))
     for name, value in one.items():
         torch.testing.assert_close(swept[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_killed_worker_takes_no_other_job_down(workplace):
+    command = [*GRID, "epochs=8", "hydra.sweep.dir=s", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    process = start(workplace, *[line for line in command if line not in ("epochs=2", "seed=0,1")])
+    victim = workplace.folder / "s" / "jobs" / "0.json"
+    deadline = time.monotonic() + 60
+    while not (victim.exists() and json.loads(victim.read_text())["status"] == "running"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(json.loads(victim.read_text())["owner"]["pid"], signal.SIGKILL)
+    assert process.wait(timeout=120) == 0
+    assert [job["status"] for job in records(workplace, "s")] == ["completed"] * 2
+    assert records(workplace, "s")[0]["starts"] == 2
+
+
+@pytest.mark.slow
+def test_submitit_on_this_machine(workplace):
+    pytest.importorskip("submitit")
+    workplace.run(*GRID, "hydra.sweep.dir=s", "hydra/launcher=submitit_local")
+    assert [row["status"] for row in table(workplace, "s")] == ["completed"] * 4

@@ -64,7 +64,7 @@ def run_recorded(cfg: DictConfig, run: Callable[[], Any]) -> Any:
         # a pool's worker may be left from a sweep that was started elsewhere
         os.chdir(told_by["directory"])
     processes = int(told_by.get("processes", 1))
-    if cfg.get("search") is not None:
+    if told_by.get("search"):
         pin_threads(cfg, processes=processes)
         return run()
     digest = _hash(cfg)

@@ -79,8 +79,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_sweep(folder: Path) -> dict[str, Any]:
     """What `sweep.json` says; empty where there is none.
 
-    Keys: stage, arguments, flags, directory (where it was typed), jobs (how many), processes, attempt, status, owner,
-    started, ended.
+    Keys: stage, arguments, flags, directory (where it was typed), jobs (how many), processes, search, attempt, status,
+    owner, started, ended.
     """
     return read_json(folder / SWEEP)
 

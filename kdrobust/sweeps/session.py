@@ -59,6 +59,7 @@ class Session:
             flags=list(flags),
             directory=str(Path.cwd()),
             processes=processes,
+            search=self.is_search,
             attempt=self.attempt,
             status=record.RUNNING,
             owner=me(),

@@ -208,3 +208,20 @@ def test_quoting_survives_hydra_s_grammar():
         parsed = OverridesParser.create().parse_override(f"key={quoted(text)}")
         assert parsed.value() == text
         assert not parsed.is_sweep_override()
+
+
+def test_a_search_keeps_its_own_books(place, monkeypatch, capsys):
+    from kdrobust.sweeps import session
+
+    class Searching(session.Session):
+        def __init__(self, cfg, stage, flags=()):
+            super().__init__(cfg, stage, flags)
+            self.is_search = True
+            write_sweep(self.folder, search=True)
+
+    monkeypatch.setattr(session, "Session", Searching)
+    assert main(GRID) == 0
+    assert place.ran == [0, 1, 2]
+    assert read_jobs(place.sweep) == []
+    assert main(["sweep", "status", str(place.sweep)]) == 0
+    assert "trials.csv" in capsys.readouterr().out

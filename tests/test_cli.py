@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -343,17 +342,17 @@ def test_light_commands_import_nothing_heavy(folder: Path, arguments: list[str],
     assert "HEAVY []" in done.stderr
 
 
-def test_refusals_are_quick(folder: Path) -> None:
+def test_refusals_load_nothing_slow(folder: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    call = [sys.executable, "-m", "kdrobust", "study", "recipe.alhpa=3"]
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        done = subprocess.run(
-            call, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
-        seconds.append(time.perf_counter() - started)
-        assert done.returncode == 2
-        assert done.stderr.count("\n") == 1
-    # 0.6 s alone; the bound leaves room for other processes on the same cores
-    assert min(seconds) < 2.0
+    program = (
+        "import sys; from kdrobust.cli import main; code = main(['study', 'recipe.alhpa=3']); "
+        "print([name for name in ('torch', 'pytorch_lightning', 'wandb', 'optuna', 'sklearn') if name in sys.modules]); "
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stdout.strip() == "[]"

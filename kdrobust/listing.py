@@ -24,7 +24,7 @@ _LOSS_FILES = (
     "relations.py",
 )
 #: What stands in these files beside losses.
-_NO_LOSSES = ("match_size", "class_weights", "class_temperatures", "FairClassWeights")
+NO_LOSSES = ("match_size", "class_weights", "class_temperatures", "FairClassWeights")
 #: No choices: Hydra's own groups, a machine's settings, and what `kdrobust search wandb` made.
 _HIDDEN = ("hydra", "local", "wandb_sweep")
 
@@ -111,7 +111,7 @@ def losses() -> list[Option]:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if not isinstance(node, ast.FunctionDef | ast.ClassDef):
                 continue
-            if not node.name.startswith("_") and node.name not in _NO_LOSSES:
+            if not node.name.startswith("_") and node.name not in NO_LOSSES:
                 lines = (ast.get_docstring(node) or "").splitlines()
                 # formulas are for the docs; a terminal shows the words before them
                 summary = lines[0].partition("$")[0].rstrip(" :,") if lines else ""

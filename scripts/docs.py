@@ -16,12 +16,12 @@ from kdrobust.conformance import check_case, read_cases
 from kdrobust.conformance.recipes import find_recipe
 from kdrobust.evaluation.checks.document import markdown as trust_checks_page
 from kdrobust.headers import Header, read_header
+from kdrobust.listing import NO_LOSSES
 from kdrobust.losses.lookup import public_classes, public_functions
 from kdrobust.losses.terms import LOSS_MODULES
 
 ROOT = Path(__file__).resolve().parents[1]
 VECTORS = ROOT / "tests" / "conformance" / "vectors"
-_NO_LOSSES = ("match_size", "class_weights", "class_temperatures", "FairClassWeights")
 
 
 def cell(text: str) -> str:
@@ -85,7 +85,7 @@ def _losses(proved: Mapping[str, str]) -> list[list[str]]:
     rows = []
     for module in LOSS_MODULES:
         for name, loss in {**public_functions(module), **public_classes(module)}.items():
-            if name in _NO_LOSSES:
+            if name in NO_LOSSES:
                 continue
             text = inspect.getdoc(loss) or ""
             summary = re.sub(r"\$[^$]*\$", "…", text.split("\n\n")[0].replace("\n", " ")).split(": …")[0].rstrip(" :,.")

@@ -102,7 +102,8 @@ def evaluate(
             clean, answered = _clean_verdicts(model, samples, batch_size, tell)
             outcomes = {}
             for name, attack in attacks.items():
-                kept = None if store is None else store.load(name, attack.describe())
+                spec = dict(attack.describe())
+                kept = None if store is None else store.load(name, spec)
                 if kept is not None:
                     outcomes[name] = kept
                     tell(name, len(samples), len(samples))
@@ -116,7 +117,7 @@ def evaluate(
                     batch_size,
                     seed=attack_seed(seed, name),
                     tell=tell,
-                    partial=None if store is None else store.partial(name, attack.describe()),
+                    partial=None if store is None else store.partial(name, spec),
                 )
                 if store is not None:
                     store.save(name, outcomes[name])

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor, where
+from torch import Tensor
 from torch.nn import functional as F
 
-from kdrobust.losses.numerics import lift
+from kdrobust.losses.numerics import lift, safe_root
 
 
 def _length(difference: Tensor) -> Tensor:
-    squared = difference.square().sum(dim=1)
-    # the root has no gradient at 0: where both agree there is nothing to learn, and 0 is what it should say
-    away = squared > 0
-    return where(away, where(away, squared, squared.new_ones(())).sqrt(), squared)
+    return safe_root(difference.square().sum(dim=1))
 
 
 def logit_l2(student: Tensor, teacher: Tensor) -> Tensor:

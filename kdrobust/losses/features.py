@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kdrobust.losses.numerics import check_temperature, kl_per_class, lift
+from kdrobust.losses.numerics import check_temperature, kl_per_class, lift, safe_root
 
 #: A tapped module's output: maps [B, C, H, W] or vectors [B, D]. In a term it is fed by a module path, not by a view.
 Features: TypeAlias = Tensor
@@ -97,9 +96,7 @@ def attention_transfer(student: Features, teacher: Features, *, p: float = 2, mo
     if mode == "code":
         return difference.square().mean(dim=1)
     if mode == "paper":
-        squared = difference.square().sum(dim=1)
-        away = squared > 0
-        return torch.where(away, torch.where(away, squared, squared.new_ones(())).sqrt(), squared)
+        return safe_root(difference.square().sum(dim=1))
     raise ValueError(f"mode must be code or paper, got {mode!r}")
 
 
@@ -209,7 +206,5 @@ def input_gradient(student: InputGradient, teacher: InputGradient, *, mode: str 
         # an exact zero gradient (a sure model) has no direction: it counts as orthogonal
         return 1.0 - F.cosine_similarity(own, target, dim=1, eps=1e-12)
     if mode == "l2":
-        squared = (own - target).square().sum(dim=1)
-        away = squared > 0
-        return torch.where(away, torch.where(away, squared, squared.new_ones(())).sqrt(), squared)
+        return safe_root((own - target).square().sum(dim=1))
     raise ValueError(f"mode must be l2 or cosine, got {mode!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, float32
 from torch.nn import functional as F
 
@@ -43,3 +44,12 @@ def kl_per_class(target: Tensor, logits: Tensor) -> Tensor:
     """
     log_target = F.log_softmax(target, dim=1)
     return log_target.exp() * (log_target - F.log_softmax(logits, dim=1))
+
+
+def safe_root(squared: Tensor) -> Tensor:
+    """The square root, elementwise; at 0 its gradient is 0 instead of infinite.
+
+    Where two things agree there is nothing to learn, and a gradient of 0 says so.
+    """
+    away = squared > 0
+    return torch.where(away, torch.where(away, squared, squared.new_ones(())).sqrt(), squared)

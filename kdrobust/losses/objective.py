@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -87,7 +88,7 @@ class Objective(nn.Module):
         """What shares the say between labels and teacher, if anything does."""
         return self.method.weighting
 
-    @property
+    @cached_property
     def references(self) -> frozenset[ViewReference]:
         """Every model output the method reads; what is not here is never computed."""
         read: set[ViewReference] = set()
@@ -100,12 +101,12 @@ class Objective(nn.Module):
         """Models that are trained beside the student."""
         return self.method.partners
 
-    @property
+    @cached_property
     def teachers(self) -> frozenset[str]:
         """Names of the frozen teachers the method reads."""
         return frozenset(reference.model for reference in self.references) - {"student", *self.partners}
 
-    @property
+    @cached_property
     def main_teacher(self) -> str:
         """The teacher that diagnostics are taken against: the first one a term names, or ""."""
         for bound in self.method.bound(active=True).values():
@@ -119,18 +120,18 @@ class Objective(nn.Module):
         """The model whose answers an attack on a teacher's goal climbs away from."""
         return self.method.attack_model
 
-    @property
+    @cached_property
     def needs_attack(self) -> bool:
         """Whether any term looks at an attacked input, or at how long one was withstood."""
         attacked = any(reference.view != "clean" for reference in self.references)
         return attacked or self.needs_survival
 
-    @property
+    @cached_property
     def needs_survival(self) -> bool:
         """Whether a weight counts the steps of the inner attack that a sample withstood."""
         return any("survived" in bound.automatic for bound in self.method.bound(active=True).values())
 
-    @property
+    @cached_property
     def taps(self) -> dict[tuple[str, str], tuple[str, ...]]:
         """Module paths to collect, by (model, view)."""
         found: dict[tuple[str, str], set[str]] = {}

@@ -221,6 +221,7 @@ def run(cfg, folder, checkpoint):
     for node in (cfg.teacher, *cfg.teachers.values()):
         node.checkpoint = str(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
+    cfg.run.root = str(folder.parent)
     with caught() as kept:
         run_stage_in("distill", cfg, folder)
     return dict(kept)

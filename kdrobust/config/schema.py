@@ -96,6 +96,9 @@ RULES: dict[str, Rule] = {
     "model.trust": Rule(accepts=lambda value: isinstance(value, bool), expected="true or false"),
     "teacher.checkpoint": _TEXT_OR_NULL,
     "teacher.outputs": _TEXT_OR_NULL,
+    "teacher.shared_views_gb": Rule(
+        accepts=lambda value: _is_number(value) and as_number(value) >= 0, expected="a number of gigabytes >= 0"
+    ),
     "student.checkpoint": _TEXT_OR_NULL,
     "teacher_training.seed": _SEED,
     "teacher_training.epochs": _EPOCHS,

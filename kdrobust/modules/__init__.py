@@ -8,6 +8,7 @@ from kdrobust.modules.perturbation import WeightPerturbation
 from kdrobust.modules.progress import ProgressLines
 from kdrobust.modules.resume import ResumePoint
 from kdrobust.modules.schedulers import multistep
+from kdrobust.modules.sharing import SharedAnswers
 from kdrobust.modules.teacher import TeacherModule
 from kdrobust.modules.validation import CollapseWarning, RobustValidation
 
@@ -20,6 +21,7 @@ __all__ = [
     "ResumePoint",
     "RobustModule",
     "RobustValidation",
+    "SharedAnswers",
     "TeacherModule",
     "TrainingError",
     "WeightPerturbation",

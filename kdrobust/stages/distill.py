@@ -16,7 +16,13 @@ from kdrobust.stages.setup import (
     prepare_objective,
     set_threads,
 )
-from kdrobust.stages.teachers import load_teachers, new_partners, tapped_teachers, teacher_problems
+from kdrobust.stages.teachers import (
+    load_teachers,
+    new_partners,
+    shared_answers,
+    tapped_teachers,
+    teacher_problems,
+)
 from kdrobust.stages.training import finish, fit, module_arguments, score
 
 
@@ -43,6 +49,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
             partners=partners,
             **module_arguments(cfg, cfg.student, data),
         )
-        trainer = fit(module, data, cfg, folder, digest)
+        shared = shared_answers(cfg, objective, data, teachers, origin)
+        trainer = fit(module, data, cfg, folder, digest, first=shared)
         result = finish(trainer, module, data, cfg, folder, digest, started=started, teacher=origin)
     return score(result)

@@ -18,6 +18,7 @@ from kdrobust.stages.setup import (
     prepare_data,
     require_file,
     result_header,
+    set_threads,
 )
 from kdrobust.stages.stored import FILE, MANIFEST, SPLITS, write_stored
 from kdrobust.tracking import write_result
@@ -41,6 +42,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
         check_spec(checkpoint, data.spec, path)
         device = choose_device(cfg.trainer)
         model = restore_classifier(path).to(device).eval()
+        set_threads(cfg, model, data.spec, data.eval_batch_size)
         logits = {split: teacher_logits(model, data, split, device) for split in SPLITS}
         origin = {"path": str(path), "sha256": file_hash(path)}
         write_stored(folder, logits, data=data, checkpoint=origin)

@@ -54,8 +54,13 @@ def run_stage_in(stage: str, cfg: DictConfig, folder: Path) -> Any:
 def run_stage(stage: str, cfg: DictConfig) -> Any:
     """Run a stage in the folder Hydra made for it; what the command line calls."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
-    return run_stage_in(stage, cfg, Path(HydraConfig.get().runtime.output_dir))
+    node = HydraConfig.get()
+    if node.mode == RunMode.MULTIRUN:
+        with open_dict(cfg):
+            cfg.run.sweep = True
+    return run_stage_in(stage, cfg, Path(node.runtime.output_dir))
 
 
 def rank_command(stage: str, folder: Path) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ from torch import nn
 from kdrobust.attacks import goals
 from kdrobust.config import run_folder, to_plain
 from kdrobust.data import DataModule
-from kdrobust.errors import RunFolderBusyError, UsageError
+from kdrobust.errors import RunFolderBusyError, RunFolderError, UsageError
 from kdrobust.losses import Objective
 from kdrobust.models import check_spec, file_hash, load_weights, read_checkpoint, restore_classifier
+from kdrobust.modules import SharedAnswers
 from kdrobust.randomness import address
 from kdrobust.stages.setup import is_main_process, log, new_classifier, require_file
 from kdrobust.stages.stored import attach_stored, read_stored
 from kdrobust.tracking import is_finished
+from kdrobust.version import __version__
 
 TEACHER_KEYS = (
     "trusted_modules",
@@ -38,6 +40,9 @@ _STUDENT_CALLBACKS = ("average", "weight_perturbation")
 _MAIN = "teacher"
 _TEACHER_NODE = ("checkpoint", "outputs", "training", "network", "normalize")
 _WAIT_SECONDS = 6 * 3600.0
+_POLL_SECONDS = 1.0
+_AUTO = "auto"
+_BYTES_A_GB = 1e9
 
 
 def _differing(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +65,7 @@ def teacher_node(cfg: DictConfig, name: str) -> DictConfig:
     own = (cfg.get("teachers") or {}).get(name)
     if own is None:
         raise UsageError(f"teachers.{name}: the method learns from it; set +teachers.{name}.checkpoint=... (or =auto)")
-    fresh = {"checkpoint": None, "outputs": None, "training": "teacher_training"}
+    fresh = {"checkpoint": None, "outputs": _AUTO, "training": "teacher_training"}
     return OmegaConf.create(_differing({**base, **fresh}, to_plain(own)))
 
 
@@ -81,7 +86,7 @@ def teacher_config(cfg: DictConfig, name: str = _MAIN) -> DictConfig:
     if training.get("monitor") and "best" in callbacks:
         # a naturally trained teacher is not chosen by the robustness it does not have
         callbacks.best = OmegaConf.merge(callbacks.best, {"monitor": training.monitor})
-    for key in ("checkpoint", "outputs", "training"):
+    for key in ("checkpoint", "outputs", "training", "shared_views_gb"):
         node.pop(key, None)
     merged |= {
         "stage": "teacher",
@@ -96,24 +101,60 @@ def teacher_config(cfg: DictConfig, name: str = _MAIN) -> DictConfig:
     return OmegaConf.create(merged)
 
 
+def _once(config: DictConfig, run: Callable[[DictConfig, Path], Any], told: str) -> Path:
+    """The folder of a config's finished run; run now unless another job has done it, or is doing it."""
+    folder = run_folder(config, reuse_finished=True)
+    config.run.folder = str(folder)
+    deadline = time.monotonic() + _WAIT_SECONDS
+    while not is_finished(folder):
+        try:
+            log.info("%s in %s (once; later runs reuse it)", told, folder)
+            run(config, folder)
+        except RunFolderError as error:
+            # another job of the same sweep is at it, or has just finished it
+            if not is_finished(folder):
+                if not isinstance(error, RunFolderBusyError) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)
+    return folder
+
+
 def _train_once(cfg: DictConfig, name: str) -> Path:
     """The best checkpoint of the teacher a config implies; trained now unless some run has finished it."""
     from kdrobust.stages import teacher
 
-    config = teacher_config(cfg, name)
-    folder = run_folder(config, reuse_finished=True)
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while not is_finished(folder):
-        try:
-            log.info("%s.checkpoint=auto: training the teacher in %s (once; later runs reuse it)", _key(name), folder)
-            config.run.folder = str(folder)
-            teacher.run(config, folder)
-        except RunFolderBusyError:
-            # another job of the same sweep is training it
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(2.0)
+    folder = _once(teacher_config(cfg, name), teacher.run, f"{_key(name)}.checkpoint=auto: training the teacher")
     return folder / "best.ckpt"
+
+
+def _store_once(cfg: DictConfig, name: str, checkpoint: Path, data: DataModule) -> Path:
+    """The folder of a teacher's clean logits on the student's data; stored now unless some run has done so."""
+    from kdrobust.stages import outputs
+
+    kept = {key: OmegaConf.masked_copy(cfg, key)[key] for key in ("trusted_modules", "threads", "data", "trainer")}
+    config = OmegaConf.create(
+        {
+            **kept,
+            "stage": "outputs",
+            # the logits of a split do not depend on the order in which a student will see it
+            "seed": 0,
+            "teacher": {"checkpoint": str(checkpoint)},
+            # by content: another teacher at the same path, or other data, are other outputs
+            "run": {
+                "name": f"{data.name}_{data.fingerprint[:8]}_{file_hash(checkpoint)[:8]}",
+                "root": cfg.run.root,
+                "folder": None,
+            },
+        }
+    )
+
+    def store(config: DictConfig, folder: Path) -> None:
+        if is_main_process():
+            outputs.run(config, folder)
+        else:
+            time.sleep(_POLL_SECONDS)
+
+    return _once(config, store, f"{_key(name)}.outputs=auto: storing the teacher's clean logits")
 
 
 def find_checkpoint(cfg: DictConfig, name: str = _MAIN) -> Path:
@@ -154,7 +195,7 @@ def _load(
     cfg: DictConfig, objective: Objective, data: DataModule, name: str
 ) -> tuple[nn.Module | None, Mapping[str, Any]]:
     node = teacher_node(cfg, name)
-    if node.outputs is not None:
+    if node.outputs not in (None, _AUTO):
         folder = require_file(node.outputs, f"{_key(name)}.outputs", "make it with `kdrobust outputs`")
         if needs_live_teacher(cfg, objective, name):
             raise UsageError(
@@ -169,7 +210,35 @@ def _load(
     model = restore_classifier(path).eval().requires_grad_(False)
     if is_main_process():
         log.info("%s: %s", name, path)
+    if _storable(cfg, objective, name) and not data.augmentations:
+        stored = _store_once(cfg, name, path, data)
+        # the teacher stays at hand: validation asks it about attacked inputs
+        attach_stored(stored, read_stored(stored), data, name)
     return model, {"checkpoint": str(path), "sha256": file_hash(path)}
+
+
+def _storable(cfg: DictConfig, objective: Objective, name: str) -> bool:
+    return teacher_node(cfg, name).outputs == _AUTO and not needs_live_teacher(cfg, objective, name)
+
+
+def shared_answers(
+    cfg: DictConfig, objective: Objective, data: DataModule, teachers: Mapping[str, nn.Module], origin: Any
+) -> list[SharedAnswers]:
+    """The callback by which a sweep's jobs share their teachers' answers on augmented images; none where none do."""
+    limit = float(cfg.teacher.get("shared_views_gb") or 0.0) * _BYTES_A_GB
+    shared = [name for name in teachers if _storable(cfg, objective, name)]
+    if not (cfg.run.get("sweep") and data.augmentations and shared and limit):
+        return []
+    seen = {
+        "data": data.fingerprint,
+        "seed": data.seed,
+        "batch_size": data.batch_size,
+        "augmentation": to_plain(cfg.data)["augmentation"],
+        "kdrobust": __version__,
+    }
+    hashes = {name: (origin if len(teachers) == 1 else origin[name])["sha256"] for name in shared}
+    keys = {name: {**seen, "teacher": digest} for name, digest in hashes.items()}
+    return [SharedAnswers(root=Path(str(cfg.run.root)).expanduser() / "answers", keys=keys, limit=limit)]
 
 
 def tapped_teachers(cfg: DictConfig, objective: Objective, data: DataModule) -> dict[str, nn.Module]:
@@ -181,7 +250,7 @@ def tapped_teachers(cfg: DictConfig, objective: Objective, data: DataModule) -> 
     models: dict[str, nn.Module] = {}
     for name in sorted({model for model, _ in objective.taps} & objective.teachers):
         node = teacher_node(cfg, name)
-        if node.outputs is not None:
+        if node.outputs not in (None, _AUTO):
             continue
         if str(node.checkpoint) in ("auto", "None"):
             models[name] = new_classifier(node, data.spec, int(cfg.seed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,16 @@ def module_arguments(cfg: DictConfig, model_node: DictConfig, data: DataModule) 
     }
 
 
-def build_trainer(cfg: DictConfig, folder: Path, digest: str) -> pl.Trainer:
-    """The Lightning trainer of a config, its other ranks started from the run folder's resolved config."""
-    callbacks = [instantiate(node) for node in cfg.callbacks.values() if node is not None]
+def build_trainer(cfg: DictConfig, folder: Path, digest: str, first: Sequence[pl.Callback] = ()) -> pl.Trainer:
+    """The Lightning trainer of a config, its other ranks started from the run folder's resolved config.
+
+    Args:
+        cfg: the stage's config.
+        folder: the run folder.
+        digest: the config's hash.
+        first: callbacks that act before the config's own.
+    """
+    callbacks = [*first, *(instantiate(node) for node in cfg.callbacks.values() if node is not None)]
     callbacks.append(SameConfig(digest))
     if cfg.run.get("trial") is not None:
         # Optuna is slow to import: only a search's jobs pay for it
@@ -62,13 +69,23 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str) -> pl.Trainer:
     return trainer
 
 
-def fit(module: RobustModule, data: DataModule, cfg: DictConfig, folder: Path, digest: str) -> pl.Trainer:
+def fit(
+    module: RobustModule,
+    data: DataModule,
+    cfg: DictConfig,
+    folder: Path,
+    digest: str,
+    *,
+    first: Sequence[pl.Callback] = (),
+) -> pl.Trainer:
     """Train, or go on where an earlier process stopped.
+
+    Args: as of `build_trainer`, and what is trained on what.
 
     Raises:
         KdrobustError: training failed for a reason the user can mend.
     """
-    trainer = build_trainer(cfg, folder, digest)
+    trainer = build_trainer(cfg, folder, digest, first)
     last = folder / "last.ckpt"
     resume = None
     if last.exists():

@@ -52,7 +52,7 @@ def test_the_rivals_of_dtkd_s_weighting_in_one_multirun(tmp_path, trained, monke
     common = [*TINY, "epochs=1", f"teacher.checkpoint={trained / 'best.ckpt'}"]
     assert cli.main(["distill", "-m", *common, "method=dtkd", *sweep]) == 0
     found = {}
-    for path in (tmp_path).rglob("result.json"):
+    for path in (tmp_path / "sweep").rglob("result.json"):
         result = json.loads(path.read_text())
         found[result["weights"]["weighting"]["function"]] = result
     assert len(found) == len(rivals)

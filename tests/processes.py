@@ -14,6 +14,8 @@ import torch.distributed as dist
 from kdrobust.attacks import GradientAttack, Threat
 from kdrobust.config import compose, numbers, register
 from kdrobust.data import Batch
+from kdrobust.distributed import ConfigDDPStrategy, SameConfig
+from kdrobust.errors import KdrobustError
 from kdrobust.losses import Objective
 from kdrobust.losses.terms import LOSS_MODULES, bind
 from kdrobust.losses.weighting import distance_compensated
@@ -158,6 +160,25 @@ def weighting(share=None):
     return torch.stack(distance_compensated(student[rows], teacher[rows], labels[rows], alpha=0.2, gamma=2.0))
 
 
+def complaint(rank, at):
+    """What `SameConfig` says of two ranks that differ in their configuration, or in a weight, at the start or the end."""
+    trainer = SimpleNamespace(world_size=WORLD, strategy=ConfigDDPStrategy())
+    module = network(0)
+    if at == "weights" and rank:
+        module.state_dict()["0.weight"][0] += 1e-3
+    if at == "buffers":
+        module.register_buffer("seen", torch.tensor(float(rank)))
+    same = SameConfig(f"hash{rank}" if at in ("start", "end") else "hash")
+    try:
+        (same.on_fit_start if at == "start" else same.on_fit_end)(trainer, module)
+    except KdrobustError as error:
+        return str(error)
+    return ""
+
+
+COMPLAINTS = ("start", "end", "weights", "buffers", "nothing")
+
+
 #: seconds a method: tiny networks with batch norm, a few digits, one step of the attack
 SHORT = ["epochs=1", "data.limit_train=96"]
 TINY = [
@@ -238,6 +259,7 @@ def _work(rank, port, folder, jobs):
     found = {
         "relations": {name: relation(name, share) for name in RELATIONS},
         "weighting": weighting(share),
+        "complaints": {at: complaint(rank, at) for at in COMPLAINTS},
         "unequal": {label: train(method, UNEQUAL) for label, method in chosen.items()},
         "moved": moved(chosen["rslad"], EQUAL[rank]),
         "equal": {"mtard": train(chosen["mtard"], EQUAL)},

@@ -13,13 +13,13 @@ from torch import nn
 from kdrobust.attacks import goals
 from kdrobust.config import run_folder, to_plain
 from kdrobust.data import DataModule
-from kdrobust.errors import RunFolderBusyError, UsageError
+from kdrobust.errors import RunFolderBusyError, RunFolderError, UsageError
 from kdrobust.losses import Objective
 from kdrobust.models import check_spec, file_hash, load_weights, read_checkpoint, restore_classifier
 from kdrobust.randomness import address
-from kdrobust.stages.setup import is_main_process, log, new_classifier, require_file
+from kdrobust.stages.setup import log, new_classifier, require_file
 from kdrobust.stages.stored import attach_stored, read_stored
-from kdrobust.tracking import is_finished
+from kdrobust.tracking import is_finished, is_main_process
 
 TEACHER_KEYS = (
     "trusted_modules",
@@ -38,6 +38,7 @@ _STUDENT_CALLBACKS = ("average", "weight_perturbation")
 _MAIN = "teacher"
 _TEACHER_NODE = ("checkpoint", "outputs", "training", "network", "normalize")
 _WAIT_SECONDS = 6 * 3600.0
+_POLL_SECONDS = 0.5
 
 
 def _differing(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,11 +104,19 @@ def _train_once(cfg: DictConfig, name: str) -> Path:
     config = teacher_config(cfg, name)
     folder = run_folder(config, reuse_finished=True)
     deadline = time.monotonic() + _WAIT_SECONDS
+    trained = False
     while not is_finished(folder):
+        if trained and not is_main_process():
+            # rank 0 has yet to write the result down
+            if time.monotonic() > deadline:
+                raise RunFolderError(f"{folder}: rank 0 has not finished the teacher; see its own error")
+            time.sleep(_POLL_SECONDS)
+            continue
         try:
             log.info("%s.checkpoint=auto: training the teacher in %s (once; later runs reuse it)", _key(name), folder)
             config.run.folder = str(folder)
             teacher.run(config, folder)
+            trained = True
         except RunFolderBusyError:
             # another job of the same sweep is training it
             if time.monotonic() > deadline:

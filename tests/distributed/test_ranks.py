@@ -112,3 +112,12 @@ def test_weights_are_perturbed_alike_and_as_the_whole_batch_says(ranks, methods)
     assert float((first["0.weight"] - plain["0.weight"]).norm()) == pytest.approx(0.1 * float(plain["0.weight"].norm()))
     trained = [ranks[0]["runs"][label]["weights"]["model.network.head.weight"] for label in ("awp", "rslad")]
     assert not torch.equal(*trained)
+
+
+def test_ranks_that_differ_are_told_at_the_start_and_at_the_end(ranks):
+    for rank in ranks:
+        said = rank["complaints"]
+        assert "different configurations" in said["start"]
+        assert "different configurations" in said["end"]
+        assert "trained different weights (0.weight)" in said["weights"]
+        assert said["buffers"] == said["nothing"] == ""

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
+from torch.distributed.tensor import DTensor
 
 from kdrobust.attacks import GradientAttack, Threat
 from kdrobust.config import compose, numbers, register
@@ -36,6 +37,8 @@ AROUND = {
     "swa": ["method=rslad", "+average=swa", "callbacks.average.begin=0"],
     "awp": ["method=rslad", "+wrap=awp"],
     "hint": ["method=kd", "+features=hint", "features.student=layer1", "features.teacher=layer2"],
+    "whole": ["method=adaad"],
+    "sharded": ["method=adaad", "+trainer.strategy.shard_teachers=true"],
     "global": ["method=kd", "method.knowledge=dist", "+method.terms.knowledge.scope=global"],
     "curriculum": ["method=kd", "method.knowledge=CurriculumTemperature", "~method.temperature"],
     **{
@@ -203,6 +206,11 @@ def teacher_file(folder):
     return folder / "teacher.ckpt"
 
 
+def held(parameter):
+    """How many of a parameter's numbers this process holds."""
+    return (parameter.to_local() if isinstance(parameter, DTensor) else parameter).numel()
+
+
 @contextmanager
 def caught():
     """Stage `distill` without its plots and reports: what it had at the end of training is put into a mapping."""
@@ -213,6 +221,9 @@ def caught():
     def keep(trainer, module, *arguments, **options):
         kept.update(
             steps=trainer.global_step,
+            teacher_numbers=sum(
+                held(parameter) for teacher in module.teachers.values() for parameter in teacher.parameters()
+            ),
             weights={key: value.clone() for key, value in module.state_dict().items()},
             optimizer=[copy.deepcopy(optimizer.state_dict()) for optimizer in trainer.optimizers],
             callbacks={type(each).__name__: copy.deepcopy(each.state_dict()) for each in trainer.callbacks},

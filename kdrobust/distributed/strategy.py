@@ -46,10 +46,19 @@ class _ConfigLauncher(_SubprocessScriptLauncher):
 class ConfigDDPStrategy(DDPStrategy):
     """DDP that starts its other ranks with `rank_command`, which the stage sets.
 
-    Ranks that SLURM or torchrun made are left alone. Arguments are those of Lightning's `DDPStrategy`.
+    Ranks that SLURM or torchrun made are left alone.
+
+    Args:
+        shard_teachers: each rank holds a share of a frozen teacher's weights, see `shard_frozen`. The student, which
+            the attack needs as a whole, stays whole on every rank.
+        options: those of Lightning's `DDPStrategy`.
     """
 
     rank_command: Sequence[str] = ()
+
+    def __init__(self, *, shard_teachers: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.shard_teachers = shard_teachers
 
     def _configure_launcher(self) -> None:
         if self.cluster_environment is None or not self.rank_command:

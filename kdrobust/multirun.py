@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kdrobust.config.build import first_line
 from kdrobust.config.compose import load
 from kdrobust.errors import KdrobustError, UsageError
+from kdrobust.tracking.ranks import made_by
 
 if TYPE_CHECKING:
     from kdrobust.sweeps.session import Session
@@ -36,6 +37,11 @@ def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction, flags: 
         UsageError: a job that cannot be composed; nothing has run then.
         SweepError: some jobs failed.
     """
+    if made_by() is not None:
+        raise UsageError(
+            f"-m: every process that {made_by()} started would run the sweep; leave it out: each job starts its own "
+            "ranks (trainer=ddp), or a launcher does (hydra/launcher=submitit_slurm)"
+        )
     # not at import: a single run need not pay for it
     from kdrobust.sweeps.session import Session
 

@@ -10,10 +10,13 @@ from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
+from torch.distributed.tensor import DTensor
 
 from kdrobust.attacks import GradientAttack, Threat
 from kdrobust.config import compose, numbers, register
 from kdrobust.data import Batch
+from kdrobust.distributed import ConfigDDPStrategy, SameConfig
+from kdrobust.errors import KdrobustError
 from kdrobust.losses import Objective
 from kdrobust.losses.terms import LOSS_MODULES, bind
 from kdrobust.losses.weighting import distance_compensated
@@ -34,6 +37,8 @@ AROUND = {
     "swa": ["method=rslad", "+average=swa", "callbacks.average.begin=0"],
     "awp": ["method=rslad", "+wrap=awp"],
     "hint": ["method=kd", "+features=hint", "features.student=layer1", "features.teacher=layer2"],
+    "whole": ["method=adaad"],
+    "sharded": ["method=adaad", "+trainer.strategy.shard_teachers=true"],
     "global": ["method=kd", "method.knowledge=dist", "+method.terms.knowledge.scope=global"],
     "curriculum": ["method=kd", "method.knowledge=CurriculumTemperature", "~method.temperature"],
     **{
@@ -158,6 +163,25 @@ def weighting(share=None):
     return torch.stack(distance_compensated(student[rows], teacher[rows], labels[rows], alpha=0.2, gamma=2.0))
 
 
+def complaint(rank, at):
+    """What `SameConfig` says of two ranks that differ in their configuration, or in a weight, at the start or the end."""
+    trainer = SimpleNamespace(world_size=WORLD, strategy=ConfigDDPStrategy())
+    module = network(0)
+    if at == "weights" and rank:
+        module.state_dict()["0.weight"][0] += 1e-3
+    if at == "buffers":
+        module.register_buffer("seen", torch.tensor(float(rank)))
+    same = SameConfig(f"hash{rank}" if at in ("start", "end") else "hash")
+    try:
+        (same.on_fit_start if at == "start" else same.on_fit_end)(trainer, module)
+    except KdrobustError as error:
+        return str(error)
+    return ""
+
+
+COMPLAINTS = ("start", "end", "weights", "buffers", "nothing")
+
+
 #: seconds a method: tiny networks with batch norm, a few digits, one step of the attack
 SHORT = ["epochs=1", "data.limit_train=96"]
 TINY = [
@@ -182,6 +206,11 @@ def teacher_file(folder):
     return folder / "teacher.ckpt"
 
 
+def held(parameter):
+    """How many of a parameter's numbers this process holds."""
+    return (parameter.to_local() if isinstance(parameter, DTensor) else parameter).numel()
+
+
 @contextmanager
 def caught():
     """Stage `distill` without its plots and reports: what it had at the end of training is put into a mapping."""
@@ -192,6 +221,9 @@ def caught():
     def keep(trainer, module, *arguments, **options):
         kept.update(
             steps=trainer.global_step,
+            teacher_numbers=sum(
+                held(parameter) for teacher in module.teachers.values() for parameter in teacher.parameters()
+            ),
             weights={key: value.clone() for key, value in module.state_dict().items()},
             optimizer=[copy.deepcopy(optimizer.state_dict()) for optimizer in trainer.optimizers],
             callbacks={type(each).__name__: copy.deepcopy(each.state_dict()) for each in trainer.callbacks},
@@ -239,6 +271,7 @@ def _work(rank, port, folder, jobs):
     found = {
         "relations": {name: relation(name, share) for name in RELATIONS},
         "weighting": weighting(share),
+        "complaints": {at: complaint(rank, at) for at in COMPLAINTS},
         "unequal": {label: train(method, UNEQUAL) for label, method in chosen.items()},
         "moved": moved(chosen["rslad"], EQUAL[rank]),
         "equal": {"mtard": train(chosen["mtard"], EQUAL)},

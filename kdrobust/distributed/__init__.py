@@ -2,6 +2,7 @@
 
 from kdrobust.distributed.processes import evaluation_shard, join_ranks, world_size
 from kdrobust.distributed.sampler import ShuffledBatches, UnpaddedDistributedSampler, position
+from kdrobust.distributed.sharding import shard_frozen
 from kdrobust.distributed.strategy import ConfigDDPStrategy, SameConfig, finish_ranks, start_ranks
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "finish_ranks",
     "join_ranks",
     "position",
+    "shard_frozen",
     "start_ranks",
     "world_size",
 ]

@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from kdrobust.distributed.strategy import start_ranks
+from kdrobust.errors import UsageError
+from kdrobust.tracking import made_by
 
 
 def world_size(trainer: Mapping[str, Any]) -> int:
@@ -45,13 +47,16 @@ def join_ranks(trainer: Mapping[str, Any], command: Sequence[str]) -> tuple[int,
     if world == 1:
         return 0, 1, []
     processes: list[subprocess.Popen[bytes]] = []
+    if made_by() == "SLURM":
+        raise UsageError("trainer: an evaluation starts its own ranks; give it one SLURM task, or use torchrun")
     if "LOCAL_RANK" not in os.environ:
         processes = start_ranks(
             command, world_size=world, local_world_size=world, address="127.0.0.1", port=_free_port()
         )
         # a job that shares the machine with others has been given its part already
         torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) // world)))
-    rank = int(os.environ["LOCAL_RANK"])
+    # torchrun counts over all nodes
+    rank, world = int(os.environ.get("RANK", os.environ["LOCAL_RANK"])), int(os.environ["WORLD_SIZE"])
     backend = "nccl" if trainer.get("accelerator") in ("gpu", "cuda") else "gloo"
     dist.init_process_group(backend, rank=rank, world_size=world)
     return rank, world, processes

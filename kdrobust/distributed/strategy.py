@@ -13,13 +13,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 import torch.distributed as dist
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from torch import nn
 
 from kdrobust.errors import KdrobustError
 
 _VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
+#: What ranks may differ by where a device's sums are not exact; on CPUs they are equal to the bit.
+_SAME = 1e-5
 
 
 class _ConfigLauncher(_SubprocessScriptLauncher):
@@ -42,10 +46,19 @@ class _ConfigLauncher(_SubprocessScriptLauncher):
 class ConfigDDPStrategy(DDPStrategy):
     """DDP that starts its other ranks with `rank_command`, which the stage sets.
 
-    Ranks that SLURM or torchrun made are left alone. Arguments are those of Lightning's `DDPStrategy`.
+    Ranks that SLURM or torchrun made are left alone.
+
+    Args:
+        shard_teachers: each rank holds a share of a frozen teacher's weights, see `shard_frozen`. The student, which
+            the attack needs as a whole, stays whole on every rank.
+        options: those of Lightning's `DDPStrategy`.
     """
 
     rank_command: Sequence[str] = ()
+
+    def __init__(self, *, shard_teachers: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.shard_teachers = shard_teachers
 
     def _configure_launcher(self) -> None:
         if self.cluster_environment is None or not self.rank_command:
@@ -113,7 +126,7 @@ def finish_ranks(processes: Sequence[subprocess.Popen[bytes]], *, failed: bool, 
 
 
 class SameConfig(pl.Callback):
-    """Refuses to train unless all ranks hold the same configuration.
+    """Refuses to train unless all ranks hold the same configuration, and a result unless they hold the same weights.
 
     Args:
         config_hash: this rank's.
@@ -123,10 +136,33 @@ class SameConfig(pl.Callback):
         self.config_hash = config_hash
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Compare over all ranks."""
-        if trainer.world_size == 1:
+        """Compare the configurations of all ranks."""
+        self._compare(trainer.world_size)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Compare configurations and trained parameters of all ranks; buffers are each rank's own between steps."""
+        self._compare(trainer.world_size)
+        # a strategy that shards has no whole parameters to compare
+        if trainer.world_size > 1 and isinstance(trainer.strategy, DDPStrategy):
+            _compare_weights(pl_module)
+
+    def _compare(self, world_size: int) -> None:
+        if world_size == 1:
             return
-        everyone: list[str] = [""] * trainer.world_size
+        everyone: list[str] = [""] * world_size
         dist.all_gather_object(everyone, self.config_hash)
         if len(set(everyone)) > 1:
             raise KdrobustError("trainer: the ranks of this job hold different configurations; start them from one")
+
+
+def _compare_weights(module: nn.Module) -> None:
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        low, high = parameter.detach().clone(), parameter.detach().clone()
+        dist.all_reduce(low, op=dist.ReduceOp.MIN)
+        dist.all_reduce(high, op=dist.ReduceOp.MAX)
+        if not torch.allclose(low, high, rtol=_SAME, atol=_SAME, equal_nan=True):
+            raise KdrobustError(
+                f"trainer: the ranks of this job trained different weights ({name}); they did not share every gradient"
+            )

@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric
 
 from kdrobust.attacks import GradientAttack, NoAttack
 from kdrobust.data.batch import Batch
+from kdrobust.distributed import shard_frozen
 from kdrobust.errors import KdrobustError
 from kdrobust.losses import Objective, ObjectiveResult
 from kdrobust.randomness import address
@@ -89,9 +90,14 @@ class RobustModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": settings}
 
     def on_fit_start(self) -> None:
-        """Bring the teachers to the student's device, frozen."""
+        """Bring the teachers to the student's device, frozen; in shares where the strategy says so."""
+        shard = getattr(self.trainer.strategy, "shard_teachers", False)
         for teacher in self.teachers.values():
-            teacher.to(self.device).eval().requires_grad_(False)
+            teacher.eval().requires_grad_(False)
+            if shard:
+                shard_frozen(teacher, self.device)
+            else:
+                teacher.to(self.device)
 
     def on_validation_start(self) -> None:
         """As `on_fit_start`, for a validation outside of fit."""

@@ -54,7 +54,8 @@ class SharedAnswers(pl.Callback):
         for name, key in self.keys.items():
             store = self._stores.setdefault(name, AnswerStore(self.root, {**key, **own}, limit=self.limit))
             kept = store.read(trainer.current_epoch, trainer.global_rank)
-            if kept is None:
+            # a teacher whose weights lie in shares on the ranks is asked by all of them or by none
+            if not trainer.strategy.reduce_boolean_decision(kept is not None, all=True) or kept is None:
                 self._seen[name] = []
                 self._asked += 1
             else:

@@ -29,7 +29,6 @@ from kdrobust.stages.measuring import Measured, measure, settle_radii, suite_pro
 from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import (
     check_config,
-    is_main_process,
     log,
     open_run,
     prepare_data,
@@ -37,7 +36,7 @@ from kdrobust.stages.setup import (
     set_threads,
 )
 from kdrobust.stages.subject import Subject, load_subjects, require_subject, subject_problems, teacher_of
-from kdrobust.tracking import write_json, write_result
+from kdrobust.tracking import is_main_process, write_json, write_result
 
 #: Operations of a sample's forward pass below which timing it is not worth asking.
 _QUICK_FLOPS = 2e7

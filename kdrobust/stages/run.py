@@ -12,8 +12,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kdrobust.errors import UsageError
+from kdrobust.tracking import made_by
 
 STAGES = ("teacher", "outputs", "distill", "evaluate", "pipeline")
+#: Stages whose every step begins from files that one process has written.
+_ONE_PROCESS = ("outputs", "pipeline")
 
 
 def _quiet() -> None:
@@ -41,6 +44,9 @@ def run_stage_in(stage: str, cfg: DictConfig, folder: Path) -> Any:
     """
     if stage not in STAGES:
         raise UsageError(f"{stage}: no such stage; there are {', '.join(STAGES)}")
+    starter = made_by()
+    if starter and stage in _ONE_PROCESS:
+        raise UsageError(f"{stage}: one process runs it, and starts ranks where it trains; leave {starter} out")
     _quiet()
     if cfg.get("trusted_modules") and str(Path.cwd()) not in sys.path:
         # a user's own packages lie where the user works; last, so that they hide nothing

@@ -21,15 +21,10 @@ from kdrobust.losses import Objective, method_problems
 from kdrobust.models import Classifier, build_classifier, tap_shapes
 from kdrobust.randomness import address
 from kdrobust.spec import InputSpec
-from kdrobust.tracking import build_manifest, hold, versions, write_json, write_text
+from kdrobust.tracking import build_manifest, hold, is_main_process, versions, write_json, write_text
 
 log = logging.getLogger("kdrobust")
 _SMALL_BATCH_FLOPS = 5e8
-
-
-def is_main_process() -> bool:
-    """Whether this process writes files: rank 0 of a job, or the only one."""
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
 
 
 def check_config(cfg: DictConfig, extra: Sequence[str] = ()) -> None:

@@ -18,9 +18,9 @@ from kdrobust.losses import Objective
 from kdrobust.models import check_spec, file_hash, load_weights, read_checkpoint, restore_classifier
 from kdrobust.modules import SharedAnswers
 from kdrobust.randomness import address
-from kdrobust.stages.setup import is_main_process, log, new_classifier, require_file
+from kdrobust.stages.setup import log, new_classifier, require_file
 from kdrobust.stages.stored import attach_stored, read_stored
-from kdrobust.tracking import is_finished
+from kdrobust.tracking import is_finished, is_main_process
 from kdrobust.version import __version__
 
 TEACHER_KEYS = (
@@ -40,7 +40,7 @@ _STUDENT_CALLBACKS = ("average", "weight_perturbation")
 _MAIN = "teacher"
 _TEACHER_NODE = ("checkpoint", "outputs", "training", "network", "normalize")
 _WAIT_SECONDS = 6 * 3600.0
-_POLL_SECONDS = 1.0
+_POLL_SECONDS = 0.5
 _AUTO = "auto"
 _BYTES_A_GB = 1e9
 
@@ -101,21 +101,38 @@ def teacher_config(cfg: DictConfig, name: str = _MAIN) -> DictConfig:
     return OmegaConf.create(merged)
 
 
-def _once(config: DictConfig, run: Callable[[DictConfig, Path], Any], told: str) -> Path:
-    """The folder of a config's finished run; run now unless another job has done it, or is doing it."""
+def _once(config: DictConfig, run: Callable[[DictConfig, Path], Any], told: str, *, together: bool) -> Path:
+    """The folder of a config's finished run; run now unless another job has done it, or is doing it.
+
+    Args:
+        config: of the stage.
+        run: the stage.
+        told: what is done, for the log.
+        together: all ranks take part; else rank 0 does it and the others wait.
+
+    Raises:
+        RunFolderError: it cannot be run, or nobody has finished it in time.
+    """
     folder = run_folder(config, reuse_finished=True)
     config.run.folder = str(folder)
     deadline = time.monotonic() + _WAIT_SECONDS
+    mine = together or is_main_process()
     while not is_finished(folder):
+        if time.monotonic() > deadline:
+            raise RunFolderError(f"{folder}: not finished by whoever is at it; see its run.log and run.lock")
+        if not mine:
+            time.sleep(_POLL_SECONDS)
+            continue
         try:
             log.info("%s in %s (once; later runs reuse it)", told, folder)
             run(config, folder)
+            # what rank 0 has yet to write down, the others wait for
+            mine = is_main_process()
         except RunFolderError as error:
             # another job of the same sweep is at it, or has just finished it
-            if not is_finished(folder):
-                if not isinstance(error, RunFolderBusyError) or time.monotonic() > deadline:
-                    raise
-                time.sleep(_POLL_SECONDS)
+            if not isinstance(error, RunFolderBusyError) and not is_finished(folder):
+                raise
+            time.sleep(_POLL_SECONDS)
     return folder
 
 
@@ -123,8 +140,8 @@ def _train_once(cfg: DictConfig, name: str) -> Path:
     """The best checkpoint of the teacher a config implies; trained now unless some run has finished it."""
     from kdrobust.stages import teacher
 
-    folder = _once(teacher_config(cfg, name), teacher.run, f"{_key(name)}.checkpoint=auto: training the teacher")
-    return folder / "best.ckpt"
+    told = f"{_key(name)}.checkpoint=auto: training the teacher"
+    return _once(teacher_config(cfg, name), teacher.run, told, together=True) / "best.ckpt"
 
 
 def _store_once(cfg: DictConfig, name: str, checkpoint: Path, data: DataModule) -> Path:
@@ -147,14 +164,8 @@ def _store_once(cfg: DictConfig, name: str, checkpoint: Path, data: DataModule) 
             },
         }
     )
-
-    def store(config: DictConfig, folder: Path) -> None:
-        if is_main_process():
-            outputs.run(config, folder)
-        else:
-            time.sleep(_POLL_SECONDS)
-
-    return _once(config, store, f"{_key(name)}.outputs=auto: storing the teacher's clean logits")
+    told = f"{_key(name)}.outputs=auto: storing the teacher's clean logits"
+    return _once(config, outputs.run, told, together=False)
 
 
 def find_checkpoint(cfg: DictConfig, name: str = _MAIN) -> Path:
@@ -222,12 +233,16 @@ def _storable(cfg: DictConfig, objective: Objective, name: str) -> bool:
 
 
 def shared_answers(
-    cfg: DictConfig, objective: Objective, data: DataModule, teachers: Mapping[str, nn.Module], origin: Any
+    cfg: DictConfig,
+    objective: Objective,
+    data: DataModule,
+    teachers: Mapping[str, nn.Module],
+    origin: Mapping[str, Any] | None,
 ) -> list[SharedAnswers]:
     """The callback by which a sweep's jobs share their teachers' answers on augmented images; none where none do."""
     limit = float(cfg.teacher.get("shared_views_gb") or 0.0) * _BYTES_A_GB
     shared = [name for name in teachers if _storable(cfg, objective, name)]
-    if not (cfg.run.get("sweep") and data.augmentations and shared and limit):
+    if not (cfg.run.get("sweep") and data.augmentations and shared and limit and origin):
         return []
     seen = {
         "data": data.fingerprint,
@@ -236,8 +251,7 @@ def shared_answers(
         "augmentation": to_plain(cfg.data)["augmentation"],
         "kdrobust": __version__,
     }
-    hashes = {name: (origin if len(teachers) == 1 else origin[name])["sha256"] for name in shared}
-    keys = {name: {**seen, "teacher": digest} for name, digest in hashes.items()}
+    keys = {name: {**seen, "teacher": origin.get(name, origin)["sha256"]} for name in shared}
     return [SharedAnswers(root=Path(str(cfg.run.root)).expanduser() / "answers", keys=keys, limit=limit)]
 
 

@@ -21,8 +21,8 @@ from kdrobust.models import checkpoint_payload, file_hash, load_weights, read_ch
 from kdrobust.modules import AveragedWeights, CollapseWarning, OverfittingWarning, RobustModule, RobustValidation
 from kdrobust.stages import figures
 from kdrobust.stages.run import rank_command
-from kdrobust.stages.setup import is_main_process, log, model_config, result_header
-from kdrobust.tracking import write_result
+from kdrobust.stages.setup import log, model_config, result_header
+from kdrobust.tracking import is_main_process, write_result
 from kdrobust.tracking.metrics import MetricsCsv
 from kdrobust.tracking.recorder import close_all, record_all, recorders
 

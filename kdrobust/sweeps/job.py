@@ -26,7 +26,7 @@ from kdrobust.sweeps.owner import me
 from kdrobust.sweeps.progress import told
 from kdrobust.sweeps.table import refresh
 from kdrobust.sweeps.threads import pin_threads
-from kdrobust.tracking import is_finished, read_status
+from kdrobust.tracking import is_finished, is_main_process, read_status
 
 log = logging.getLogger("kdrobust")
 SUPERSEDED = "superseded"
@@ -68,6 +68,10 @@ def run_recorded(cfg: DictConfig, run: Callable[[], Any]) -> Any:
         pin_threads(cfg, processes=processes)
         return run()
     digest = _hash(cfg)
+    if not is_main_process():
+        # a task of the launcher's: rank 0 keeps the job's record, and decides by the same files
+        done = is_finished(folder) and read_status(folder).get("config_hash") == digest
+        return None if done else run()
     before = _settled(sweep, number)
     same = before is not None and before.config_hash == digest
     if before is not None and same and before.status == record.FAILED and before.attempt == attempt:

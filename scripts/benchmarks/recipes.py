@@ -97,9 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     threat = rows[0]["threat"]
     print(f"{threat['norm']}, eps {threat['eps']:g}; worst of FGSM and PGD-20; n = {rows[0]['samples']} test samples")
     for told in (standard, fast):
-        print(
-            f"{told['recipe']:<9} {cell(told, 'clean')}   {cell(told, 'robust')}   {told['seconds']:.0f} s   {told['n']} seeds"
-        )
+        figures = f"{cell(told, 'clean')}   {cell(told, 'robust')}   {told['seconds']:.0f} s"
+        print(f"{told['recipe']:<9} {figures}   {told['n']} seeds")
     difference = 100 * report["robust_difference"]
     print(f"fast : standard   time {report['seconds_ratio']:.2f}   robust {difference:+.2f} points")
     flagged = [f"{row['recipe']} seed {row['seed']}" for row in rows if row["unreliable"]]

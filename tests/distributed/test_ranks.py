@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kdrobust.distributed import shard_frozen
 from tests.processes import CASES, RELATIONS, RUNS, learning, moved, relation, train, two_processes, weighting
 
 pytestmark = pytest.mark.ddp
@@ -112,3 +113,29 @@ def test_weights_are_perturbed_alike_and_as_the_whole_batch_says(ranks, methods)
     assert float((first["0.weight"] - plain["0.weight"]).norm()) == pytest.approx(0.1 * float(plain["0.weight"].norm()))
     trained = [ranks[0]["runs"][label]["weights"]["model.network.head.weight"] for label in ("awp", "rslad")]
     assert not torch.equal(*trained)
+
+
+def test_ranks_that_differ_are_told_at_the_start_and_at_the_end(ranks):
+    for rank in ranks:
+        said = rank["complaints"]
+        assert "different configurations" in said["start"]
+        assert "different configurations" in said["end"]
+        assert "trained different weights (0.weight)" in said["weights"]
+        assert said["buffers"] == said["nothing"] == ""
+
+
+def test_a_teacher_in_shares_teaches_what_the_whole_one_does(ranks):
+    for rank in ranks:
+        whole, sharded = (rank["runs"][label] for label in ("whole", "sharded"))
+        # this method's attack takes the teacher's gradients to its inputs
+        equal({k: v for k, v in sharded["weights"].items() if not k.startswith("metrics")},
+              {k: v for k, v in whole["weights"].items() if not k.startswith("metrics")})  # fmt: skip
+        assert sharded["metrics"] == whole["metrics"]
+    numbers = [[rank["runs"][label]["teacher_numbers"] for label in ("whole", "sharded")] for rank in ranks]
+    assert numbers[0][0] == numbers[1][0] == numbers[0][1] + numbers[1][1]
+    assert max(sharded for _, sharded in numbers) < 0.6 * numbers[0][0]
+
+
+def test_only_what_is_frozen_is_sharded():
+    with pytest.raises(ValueError, match="frozen"):
+        shard_frozen(torch.nn.Linear(2, 2), torch.device("cpu"))

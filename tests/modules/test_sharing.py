@@ -87,11 +87,16 @@ def test_other_images_are_other_questions(place, change):
     assert len(set((place / "outputs" / "answers").iterdir()) - before) == 1
 
 
+class Alone:
+    def reduce_boolean_decision(self, decision, all):
+        return decision
+
+
 def test_an_epoch_begun_elsewhere_is_not_kept(place):
     """A run resumed in the middle of an epoch has not seen all of its answers."""
     callback = SharedAnswers(root=place / "half", keys={"teacher": {}}, limit=1e9)
     trainer = type("T", (), {"world_size": 1, "num_training_batches": 2, "precision": "32", "current_epoch": 0,
-                             "global_rank": 0, "is_global_zero": True})()  # fmt: skip
+                             "global_rank": 0, "is_global_zero": True, "strategy": Alone()})()  # fmt: skip
     module = type("M", (), {"device": torch.device("cpu")})()
     batch = type("B", (), {"indices": torch.arange(3), "outputs": {"teacher.clean": torch.zeros(3, 2)}})()
     callback.on_train_epoch_start(trainer, module)

@@ -6,6 +6,7 @@ import shutil
 
 import optuna
 import pytest
+import torch
 import yaml
 
 from kdrobust.models import read_checkpoint
@@ -127,14 +128,22 @@ def test_mistakes_are_told_before_anything_runs(place, capsys, arguments, said):
 
 @pytest.mark.ddp
 def test_two_trials_on_two_ranks_each_train_one_configuration(place):
-    arguments = ["search=mine", "n_trials=2", "trainer=ddp_cpu", "data.batch_size=32", "run.root=two", *ALONE]
+    # both ranks see in each step what one process with the whole batch sees, if both have the trial's settings
+    common = [*ALONE, "model@student=mlp", "callbacks.attack.warmup=0"]
+    arguments = ["search=mine", "n_trials=2", "trainer=ddp_cpu", "data.batch_size=16", "run.root=two", *common]
     place.run("distill", "-m", *arguments)
     found = rows(place, "two/sweeps/mine-*")
     assert [row["state"] for row in found] == ["complete", "complete"]
+    assert found[0]["threat.eps"] != found[1]["threat.eps"]
     folder = place.only("two/sweeps/mine-*")
+    trained = [read_checkpoint(folder / job / "best.ckpt")["state_dict"] for job in "01"]
     for number, row in enumerate(found):
-        # SameConfig has compared the ranks' hashes; what they trained with is what the trial proposed
+        # SameConfig has compared hashes and weights of the ranks
         resolved = yaml.safe_load((folder / str(number) / "config_resolved.yaml").read_text())
         assert resolved["threat"]["eps"] == float(row["threat.eps"])
-        assert read_checkpoint(folder / str(number) / "best.ckpt")
-    assert found[0]["threat.eps"] != found[1]["threat.eps"]
+        alone = f"alone{number}"
+        place.run("distill", *common, "data.batch_size=32", f"threat.eps={row['threat.eps']}", f"run.folder={alone}")
+        for name, value in read_checkpoint(place.folder / alone / "best.ckpt")["state_dict"].items():
+            torch.testing.assert_close(trained[number][name], value, rtol=1e-4, atol=1e-5)
+    first, second = trained
+    assert max(float((first[name] - second[name]).abs().max()) for name in first) > 1e-4

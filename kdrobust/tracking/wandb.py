@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from kdrobust.tracking.account import choose_mode, masked
-from kdrobust.tracking.recorder import Recorder
+from kdrobust.tracking.recorder import Recorder, sweep_name
 
 _log = logging.getLogger("kdrobust")
 
@@ -128,16 +128,6 @@ class WandbRun(WandbLogger, Recorder):
         self._experiment = None
         if self.mode == "offline":
             _log.info("wandb: look with `wandb leet %s`, send later with `wandb sync %s`", folder.parent, folder)
-
-
-def sweep_name() -> str | None:
-    """The name of the sweep this job belongs to: its folder's; None for a single run."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
-        return None
-    return Path(str(HydraConfig.get().sweep.dir)).name
 
 
 def origins(teacher: Mapping[str, Any] | None) -> Iterator[tuple[str, str, Mapping[str, Any]]]:

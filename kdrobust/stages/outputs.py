@@ -13,6 +13,7 @@ from kdrobust.models import check_spec, file_hash, read_checkpoint, restore_clas
 from kdrobust.stages.setup import (
     check_config,
     choose_device,
+    data_header,
     log,
     open_run,
     prepare_data,
@@ -51,7 +52,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
         }
         result = {
             **result_header(cfg, digest),
-            "data": {"name": data.name, "fingerprint": data.fingerprint},
+            "data": data_header(data),
             "checkpoint": origin,
             "outputs": {"accuracy": accuracy, "shapes": {split: list(t.shape) for split, t in logits.items()}},
             "files": {"outputs": FILE, "manifest": MANIFEST},

@@ -88,8 +88,8 @@ class TrackioRun(Logger, Recorder):
         """Add the result: its figures and its plots."""
         import trackio
 
-        figures = {f"result/validation/{name}": value for name, value in result["validation"].items()}
-        figures |= {f"result/model/{name}": value for name, value in result["model"].items()}
+        figures = {f"result/validation/{name}": value for name, value in result.get("validation", {}).items()}
+        figures |= {f"result/model/{name}": value for name, value in result.get("model", {}).items()}
         pictures = [folder / str(name) for name in result.get("files", {}).values() if str(name).endswith(".png")]
         images = {f"result/{path.stem}": trackio.Image(path) for path in pictures if path.is_file()}
         self._run.log({**figures, "result/seconds": result["seconds"], **images})

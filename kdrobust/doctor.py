@@ -20,13 +20,22 @@ REQUIRED = (
     *(name for name in PACKAGES if name != "kdrobust"),
     "safetensors",
     "matplotlib",
+    "plotly",
     "rich",
     "jsonschema",
+    "optuna",
+    "hydra-joblib-launcher",
+    "joblib",
 )
 #: Package to what it is for and the command that brings it.
 EXTRAS = {
     "timm": ("any timm architecture", "pip install 'kdrobust[timm]'"),
     "tensorboard": ("logger=tensorboard", "pip install 'kdrobust[tensorboard]'"),
+    "trackio": ("logger=trackio", "pip install 'kdrobust[trackio]'"),
+    "hydra-submitit-launcher": ("hydra/launcher=submitit_local, submitit_slurm", "pip install 'kdrobust[submitit]'"),
+    "foolbox": ("Foolbox's attacks in a suite", "pip install 'kdrobust[foolbox]'"),
+    "adversarial-robustness-toolbox": ("ART's attacks in a suite", "pip install 'kdrobust[art]'"),
+    "pyarrow": ("sweep.parquet beside sweep.csv", "pip install pyarrow"),
     "wandb": ("logger=wandb (offline without an account)", "pip install wandb"),
 }
 #: Data option to the file or folder below its root that shows the data is there.

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "kdrobust"
 
 #: Rooms by height: a room imports from its own height only itself, and from lower ones.
 HEIGHTS = (
-    ("errors", "spec", "randomness", "version"),
+    ("errors", "spec", "randomness", "version", "intervals"),
     ("config", "tracking", "headers"),
     ("models", "data", "distributed"),
     ("losses", "attacks", "views"),

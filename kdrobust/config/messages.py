@@ -136,6 +136,15 @@ def _options(loader: Any, group: str) -> list[str]:
     return [name for name in found if not name.startswith("_")]
 
 
+def _nested(loader: Any, group: str) -> list[str]:
+    """A group's options, those in its folders with their path."""
+    from hydra.core.object_type import ObjectType
+
+    folders = loader.get_group_options(group, ObjectType.GROUP)
+    inside = [f"{folder}/{option}" for folder in folders for option in _options(loader, f"{group}/{folder}")]
+    return [*_options(loader, group), *inside]
+
+
 def _is_addition(loader: Any, group: str, value: str) -> bool:
     """Whether an option says itself where it goes, so that it fits any config: a wrap, an average ..."""
     for name in value.strip("[]").split(","):
@@ -202,6 +211,12 @@ def _no_option(error: Any, culprit: str | None, loader: Any) -> str:
     missing = str(error.missing_cfg_file or "")
     group, _, name = missing.rpartition("/")
     options = _options(loader, group) if group else []
+    above = _key_of(culprit).split("@")[0] if culprit is not None else ""
+    if above and group.startswith(f"{above}/"):
+        # an option in a folder of its group: experiment=paper/NAME
+        folder = group.removeprefix(f"{above}/")
+        inside = [f"{folder}/{option}" for option in options]
+        name, group, options = f"{folder}/{name}", above, inside or _nested(loader, above)
     if culprit is None:
         place = re.match(r"In '([^']+)'", str(error))
         where = f"{place[1]}.yaml: " if place else ""

@@ -34,7 +34,7 @@ REFUSED = (
 )
 # where allowed packages keep what they hand on under their own names
 _HOMES = ("lightning_fabric", "torch._C", "torch._jit_internal")
-_EXTRAS = {"timm": "timm", "wandb": "wandb", "tensorboard": "tensorboard"}
+_EXTRAS = ("timm", "tensorboard", "trackio")
 
 
 def _below(path: str, prefixes: Iterable[str]) -> bool:
@@ -82,9 +82,10 @@ def _import(path: str, name: str) -> ModuleType:
         return importlib.import_module(name)
     except Exception as error:
         root = name.split(".")[0]
-        if isinstance(error, ModuleNotFoundError) and error.name == root:
-            extra = f"pip install 'kdrobust[{_EXTRAS[root]}]'" if root in _EXTRAS else f"install {root}"
-            raise UsageError(f"{path}: {root} is not installed; {extra}") from None
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and missing in (root, *_EXTRAS):
+            extra = f"pip install 'kdrobust[{missing}]'" if missing in _EXTRAS else f"install {missing}"
+            raise UsageError(f"{path}: {missing} is not installed; {extra}") from None
         raise UsageError(f"{path}: importing {name} failed ({type(error).__name__}: {error})") from error
 
 

@@ -7,29 +7,73 @@ started from the resolved config in the run folder instead.
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import subprocess
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from lightning_fabric.utilities.distributed import _set_num_threads_if_needed
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from torch import nn
 
 from kdrobust.errors import KdrobustError
 
+log = logging.getLogger("kdrobust")
 _VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 #: What ranks may differ by where a device's sums are not exact; on CPUs they are equal to the bit.
 _SAME = 1e-5
+
+
+class _RankObserver(threading.Thread):
+    """Ends this process where another rank has failed and this one, waiting for it, never learns so.
+
+    Lightning's own does it within seconds of any failure, and takes down the sweep of which the job is a part. Most
+    often a collective raises, and the job fails by itself: there is time for that.
+
+    Args:
+        processes: the other ranks; emptied when the job is over.
+        grace: seconds this process may take to fail by itself.
+        period: seconds between two looks.
+    """
+
+    def __init__(self, processes: list[subprocess.Popen[bytes]], *, grace: float = 60.0, period: float = 2.0) -> None:
+        super().__init__(daemon=True, name="rank-observer")
+        self.processes, self.grace, self.period = processes, grace, period
+
+    def run(self) -> None:
+        while self.processes and not any(process.poll() for process in list(self.processes)):
+            time.sleep(self.period)
+        deadline = time.monotonic() + self.grace
+        while self.processes and time.monotonic() < deadline:
+            time.sleep(self.period)
+        if self.processes:
+            log.error("trainer: another rank of this job ended with an error, and this one waits for it; giving up")
+            for process in list(self.processes):
+                process.kill()
+            signal.raise_signal(signal.SIGKILL)
 
 
 class _ConfigLauncher(_SubprocessScriptLauncher):
     """Starts rank r > 0 of this node with a given command."""
 
     rank_command: Sequence[str] = ()
+
+    def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
+        """Start the ranks unless SLURM or torchrun has, and call the function."""
+        self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
+        if not self.cluster_environment.creates_processes_externally:
+            self._call_children_scripts()
+            _RankObserver(self.procs).start()
+        _set_num_threads_if_needed(num_processes=self.num_processes)
+        return function(*args, **kwargs)
 
     def _call_children_scripts(self) -> None:
         self._check_can_spawn_children()
@@ -95,11 +139,12 @@ def start_ranks(
     ]
 
 
-def finish_ranks(processes: Sequence[subprocess.Popen[bytes]], *, failed: bool, timeout: float = 60.0) -> None:
+def finish_ranks(processes: list[subprocess.Popen[bytes]], *, failed: bool, timeout: float = 60.0) -> None:
     """End a job's process group so that the next job in this process can make its own.
 
     Args:
-        processes: the ranks this process started; waited for, or ended at once if this rank failed.
+        processes: the ranks this process started; waited for, or ended at once if this rank failed. Emptied, which
+            tells their observer that the job is over.
         failed: whether this rank ended with an error.
         timeout: seconds a rank may take to end.
 
@@ -108,12 +153,14 @@ def finish_ranks(processes: Sequence[subprocess.Popen[bytes]], *, failed: bool, 
     """
     if not processes:
         return
+    ours = list(processes)
+    processes.clear()
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
     for name in _VARIABLES:
         os.environ.pop(name, None)
     codes = []
-    for process in processes:
+    for process in ours:
         if failed:
             process.terminate()
         try:

@@ -14,6 +14,7 @@ from kdrobust.htmlreport.linking import Links, inherit, names_of
 from kdrobust.htmlreport.panels import flatten, job_command, mark_undominated, override, share_configs, swept_keys
 from kdrobust.htmlreport.panels import threat_text as threat_of
 from kdrobust.htmlreport.reading import RunFiles, dig, read_run, run_folders
+from kdrobust.intervals import wilson
 from kdrobust.version import __version__
 
 #: Examples embedded in the page: so many pictures, so many bytes of PNG at most.
@@ -173,7 +174,7 @@ def _marks(warning: str) -> Iterator[dict[str, Any]]:
 
 
 def _evaluated(run: RunFiles, one: Mapping[str, Any], name: str) -> dict[str, Any]:
-    row, evaluation = _row(run), one["evaluation"]
+    row, evaluation, result = _row(run), one["evaluation"], run.result
     over = evaluation["worst_case"]["over"]
     eps = evaluation["threat"]["eps"]
     warned = [check for check in evaluation["checks"] if check["verdict"] == "warn"]
@@ -190,7 +191,7 @@ def _evaluated(run: RunFiles, one: Mapping[str, Any], name: str) -> dict[str, An
         "warnings": row["warnings"] + [f"{each['id']} {each['name']}: {each['detail']}" for each in warned],
         "checked": bool(evaluation["checks"]),
         "curves": _curves(evaluation),
-        "classes": _classes(evaluation, run.config),
+        "classes": _classes(evaluation, (one.get("data") or result.get("data") or {}), run.config),
         "pictures": _pictures(run, "examples"),
         "hash": one.get("config_hash", row["hash"]),
         "sha": (one.get("checkpoint") or {}).get("sha256", row["sha"]),
@@ -213,7 +214,13 @@ def _set(row: dict[str, Any], n: Any) -> dict[str, Any]:
 
 
 def _share(value: Any, n: Any) -> dict[str, Any] | None:
-    return None if value is None else {"value": round(float(value), 6), "n": n}
+    if value is None:
+        return None
+    figure = {"value": round(float(value), 6), "n": n}
+    if isinstance(n, int) and n > 0 and 0 <= float(value) <= 1:
+        low, high = wilson(round(float(value) * n), n)
+        figure |= {"low": round(low, 6), "high": round(high, 6)}
+    return figure
 
 
 def _figure(figure: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -242,7 +249,9 @@ def _curves(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _classes(evaluation: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any] | None:
+def _classes(
+    evaluation: Mapping[str, Any], data: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, Any] | None:
     classes = evaluation["per_class"]
     if not classes["labels"]:
         return None
@@ -251,16 +260,17 @@ def _classes(evaluation: Mapping[str, Any], config: Mapping[str, Any]) -> dict[s
     if len(classes["attacks"]) > 1:
         sets["worst case"] = classes["worst_case"]
     return {
-        "labels": [_class_name(label, config) for label in classes["labels"]],
+        "labels": [_class_name(label, data, config) for label in classes["labels"]],
         "n": classes["n"],
         "sets": {name: {key: values[key] for key in keys} for name, values in sets.items()},
     }
 
 
-def _class_name(label: int, config: Mapping[str, Any]) -> str:
-    data = config.get("data") or {}
-    source = data.get("source") if isinstance(data, Mapping) else None
-    for place in (data, source):
+def _class_name(label: int, data: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    # results of before named none: then the config may
+    own = config.get("data") or {}
+    source = own.get("source") if isinstance(own, Mapping) else None
+    for place in (data, own, source):
         names = place.get("class_names") if isinstance(place, Mapping) else None
         if isinstance(names, list) and 0 <= label < len(names):
             return str(names[label])

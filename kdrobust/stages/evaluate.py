@@ -29,6 +29,7 @@ from kdrobust.stages.measuring import Measured, measure, settle_radii, suite_pro
 from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import (
     check_config,
+    data_header,
     log,
     open_run,
     prepare_data,
@@ -84,7 +85,7 @@ def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
         first = reports[0][-1]
         result: dict[str, Any] = {
             **result_header(cfg, digest),
-            "data": {"name": data.name, "fingerprint": data.fingerprint},
+            "data": data_header(data),
             "threat": first["evaluation"]["threat"],
             **{
                 key: first[key]

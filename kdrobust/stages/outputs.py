@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
+from kdrobust.config import instantiate, to_plain
 from kdrobust.data import DataModule
 from kdrobust.models import check_spec, file_hash, read_checkpoint, restore_classifier
 from kdrobust.stages.setup import (
     check_config,
     choose_device,
+    data_header,
     log,
     open_run,
     prepare_data,
@@ -22,6 +27,7 @@ from kdrobust.stages.setup import (
 )
 from kdrobust.stages.stored import FILE, MANIFEST, SPLITS, write_stored
 from kdrobust.tracking import write_result
+from kdrobust.tracking.recorder import close_all, record_all, recorders
 
 
 @torch.no_grad()
@@ -37,6 +43,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
     check_config(cfg)
     path = require_file(cfg.teacher.checkpoint, "teacher.checkpoint", "train one with `kdrobust teacher`")
     checkpoint = read_checkpoint(path)
+    started = time.monotonic()
     with open_run(cfg, folder) as digest:
         data = prepare_data(cfg)
         check_spec(checkpoint, data.spec, path)
@@ -53,11 +60,25 @@ def run(cfg: DictConfig, folder: Path) -> None:
         }
         result = {
             **result_header(cfg, digest),
-            "data": {"name": data.name, "fingerprint": data.fingerprint},
+            "data": data_header(data),
             "checkpoint": origin,
             "outputs": {"accuracy": accuracy, "shapes": {split: list(t.shape) for split, t in logits.items()}},
+            "seconds": round(time.monotonic() - started, 3),
             "files": {"outputs": FILE, "manifest": MANIFEST},
         }
         write_result(folder, result)
+        _tell_loggers(cfg, result, folder)
     shown = ", ".join(f"{split} {value:.1%}" for split, value in accuracy.items())
     log.info("teacher's clean logits stored in %s (its accuracy: %s)", folder, shown)
+
+
+def _tell_loggers(cfg: DictConfig, result: Mapping[str, Any], folder: Path) -> None:
+    loggers = [instantiate(node) for node in (cfg.get("logger") or {}).values()]
+    failed = True
+    try:
+        for recorder in recorders(loggers):
+            recorder.begin(to_plain(cfg))
+        record_all(loggers, result, folder)
+        failed = False
+    finally:
+        close_all(loggers, failed=failed)

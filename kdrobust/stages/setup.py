@@ -161,6 +161,11 @@ def result_header(cfg: DictConfig, digest: str) -> dict[str, Any]:
     }
 
 
+def data_header(data: DataModule) -> dict[str, Any]:
+    """What `result.json` says about the data."""
+    return {"name": data.name, "fingerprint": data.fingerprint, "class_names": list(data.spec.class_names)}
+
+
 def require_file(value: Any, key: str, remedy: str) -> Path:
     """A path from the config that must exist.
 

@@ -21,7 +21,7 @@ from kdrobust.models import checkpoint_payload, file_hash, load_weights, read_ch
 from kdrobust.modules import AveragedWeights, CollapseWarning, OverfittingWarning, RobustModule, RobustValidation
 from kdrobust.stages import figures
 from kdrobust.stages.run import rank_command
-from kdrobust.stages.setup import log, model_config, result_header
+from kdrobust.stages.setup import data_header, log, model_config, result_header
 from kdrobust.tracking import is_main_process, write_result
 from kdrobust.tracking.metrics import MetricsCsv
 from kdrobust.tracking.recorder import close_all, record_all, recorders
@@ -181,7 +181,7 @@ def _result(
     files = figures.training(folder, module.model, data, attack=robust.attack if robust else None, seed=int(cfg.seed))
     return {
         **result_header(cfg, digest),
-        "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "data": data_header(data),
         "model": {"parameters": cost.parameters, "flops": cost.flops, "size_bytes": cost.size_bytes},
         "threat": threat.describe(),
         "attack": attack.describe() if attack and module.objective.needs_attack else {},

@@ -10,7 +10,7 @@ from typing import Any
 from kdrobust.errors import UsageError
 from kdrobust.sweeps.progress import report
 from kdrobust.sweeps.record import SWEEP, read_jobs, read_sweep
-from kdrobust.sweeps.summary import METRICS
+from kdrobust.sweeps.summary import METRICS, check_metric
 from kdrobust.sweeps.table import refresh
 
 USAGE = "kdrobust sweep status|resume FOLDER [metric=NAME]"
@@ -19,7 +19,7 @@ _HELP = f"""{USAGE}
   status FOLDER    jobs done, the best settings, what each swept key matters, failures; refreshes sweep.csv
   resume FOLDER    the sweep's command again: completed jobs are skipped, cut ones go on, failed ones run anew
 
-  metric=NAME      what is best by ({", ".join(METRICS)})"""
+  metric=NAME      what is best by, in what is printed ({", ".join(METRICS)})"""
 
 
 def main(arguments: Sequence[str], start: Callable[[str, Sequence[str]], Any]) -> int:
@@ -41,15 +41,24 @@ def main(arguments: Sequence[str], start: Callable[[str, Sequence[str]], Any]) -
         return 0
     words = [text for text in arguments if not text.startswith("metric=")]
     chosen = [text.partition("=")[2] for text in arguments if text.startswith("metric=")]
-    if len(words) != 2 or words[0] not in ("status", "resume") or len(chosen) > (words[0] == "status"):
+    if len(words) > 2 and words[0] == "resume" and all("=" in text for text in words[2:]):
+        raise UsageError(
+            f"sweep resume: {' '.join(words[2:])}: a sweep is resumed as it was started; for other values type its "
+            f"command anew with hydra.sweep.dir={words[1]}: what is unchanged is skipped"
+        )
+    if len(words) != 2 or words[0] not in ("status", "resume") or len(chosen) > 1:
         raise UsageError(f"{' '.join(['sweep', *arguments])}: expected {USAGE}")
     folder = Path(words[1]).expanduser().absolute()
     known = read_sweep(folder)
     if not known:
         raise UsageError(f"{words[1]}: holds no {SWEEP}; sweeps lie in outputs/sweeps")
+    if chosen:
+        check_metric(chosen[0])
     if words[0] == "resume":
         _resume(folder, known, start)
-    elif not read_jobs(folder):
+        if not chosen:
+            return 0
+    if not read_jobs(folder):
         print(f"{folder}: no job was recorded; a search keeps its own table in trials.csv")
     else:
         jobs = refresh(folder) if os.access(folder, os.W_OK) else read_jobs(folder)

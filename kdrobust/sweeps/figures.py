@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +48,28 @@ def accuracies(result: Mapping[str, Any]) -> tuple[float | None, float | None]:
 def read_accuracies(folder: Path) -> tuple[float | None, float | None]:
     """`accuracies` of the result in a run folder."""
     return accuracies(read_json(folder / "result.json"))
+
+
+def teacher_seconds(folder: Path, started: str, ended: str) -> float:
+    """For how long within a job the teachers of its run were being trained, in seconds.
+
+    Args:
+        folder: the job's run folder.
+        started: when the job began, ISO 8601.
+        ended: when it ended.
+    """
+    teacher = read_json(folder / "result.json").get("teacher")
+    if not isinstance(teacher, Mapping):
+        return 0.0
+    nodes = [teacher, *(node for node in teacher.values() if isinstance(node, Mapping))]
+    places = {Path(str(node["checkpoint"])).parent for node in nodes if node.get("checkpoint")}
+    return sum(_overlap(read_json(place / "status.json"), started, ended) for place in places)
+
+
+def _overlap(status: Mapping[str, Any], started: str, ended: str) -> float:
+    try:
+        first, last = (datetime.fromisoformat(str(status[key])) for key in ("started", "ended"))
+        begin, end = max(first, datetime.fromisoformat(started)), min(last, datetime.fromisoformat(ended))
+        return max(0.0, (end - begin).total_seconds())
+    except (KeyError, ValueError, TypeError):
+        return 0.0

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kdrobust.config import config_hash
 from kdrobust.errors import KdrobustError
 from kdrobust.sweeps import record
-from kdrobust.sweeps.figures import read_accuracies
+from kdrobust.sweeps.figures import read_accuracies, teacher_seconds
 from kdrobust.sweeps.owner import me
 from kdrobust.sweeps.progress import told
 from kdrobust.sweeps.table import refresh
@@ -168,6 +168,7 @@ def _run(sweep: Path, folder: Path, job: record.Job, run: Callable[[], Any]) -> 
         return value
     finally:
         job.ended, job.seconds = record.now(), round(time.monotonic() - began, 3)
+        job.waited = min(job.seconds, teacher_seconds(folder, job.started, job.ended))
         _close(sweep, job)
 
 

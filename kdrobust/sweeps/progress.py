@@ -29,9 +29,10 @@ def duration(seconds: float) -> str:
 def remaining(jobs: Sequence[Job], processes: int) -> float | None:
     """Seconds the open jobs will take: their number times the median of the completed ones, over the processes.
 
-    The first job of a process also pays for its imports, which a mean would carry on.
+    The first job of a process also pays for its imports, which a mean would carry on. What a job spent on a teacher
+    that the others share does not count.
     """
-    took = [job.seconds for job in jobs if job.status == COMPLETED and job.seconds is not None]
+    took = [job.seconds - job.waited for job in jobs if job.status == COMPLETED and job.seconds is not None]
     open_jobs = sum(job.state in (PENDING, RUNNING, CUT) for job in jobs)
     if not took:
         return None
@@ -40,7 +41,8 @@ def remaining(jobs: Sequence[Job], processes: int) -> float | None:
 
 def _named(job: Job, keys: Sequence[str]) -> str:
     given = values_of(job)
-    return " ".join(f"{key}={given[key]}" for key in keys if key in given)
+    named = " ".join(f"{key}={given[key]}" for key in keys if key in given)
+    return f" ({named})" if named else ""
 
 
 def _figures(job: Job, metric: str) -> str:
@@ -60,7 +62,7 @@ def told(folder: Path, job: Job, jobs: Sequence[Job]) -> str:
     done = sum(other.status in (COMPLETED, FAILED) for other in jobs)
     outcome = _figures(job, metric) if job.status == COMPLETED else f"{job.status}: {job.error or 'interrupted'}"
     took = f" in {duration(job.seconds)}" if job.seconds is not None else ""
-    parts = [f"job {job.job} ({_named(job, keys)}): {outcome}{took}", f"{done} of {len(jobs)} done"]
+    parts = [f"job {job.job}{_named(job, keys)}: {outcome}{took}", f"{done} of {len(jobs)} done"]
     left = remaining(jobs, int(read_sweep(folder).get("processes", 1)))
     if left:
         parts.append(f"{duration(left)} to go")
@@ -103,7 +105,7 @@ def report(folder: Path, jobs: Sequence[Job], metric: str | None = None) -> str:
     if failed:
         keys = swept_keys(jobs)
         lines += ["", "Not completed"]
-        lines += [f"  job {job.job} ({_named(job, keys)}): {job.error or job.state}" for job in failed]
+        lines += [f"  job {job.job}{_named(job, keys)}: {job.error or job.state}" for job in failed]
     return "\n".join(lines)
 
 

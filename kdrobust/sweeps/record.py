@@ -39,6 +39,7 @@ class Job:
         started: when it last started.
         ended: when it ended.
         seconds: how long its last start took.
+        waited: seconds of those in which a teacher was trained, by this job or by another one that it waited for.
         starts: how often it was started and not found finished.
         attempt: the sweep's attempt of its last change.
         owner: the process that runs it, see `owner.me`.
@@ -57,6 +58,7 @@ class Job:
     started: str | None = None
     ended: str | None = None
     seconds: float | None = None
+    waited: float = 0.0
     starts: int = 0
     attempt: int = 0
     owner: dict[str, Any] | None = None

@@ -54,3 +54,13 @@ def close_all(loggers: Iterable[Any], *, failed: bool) -> None:
             recorder.close(failed=failed)
         except Exception as error:
             _log.warning("%s: not closed (%s: %s)", type(recorder).__name__, type(error).__name__, error)
+
+
+def sweep_name() -> str | None:
+    """The name of the sweep this job belongs to: its folder's; None for a single run."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return None
+    return Path(str(HydraConfig.get().sweep.dir)).name

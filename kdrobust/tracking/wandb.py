@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from kdrobust.tracking.account import choose_mode, masked
-from kdrobust.tracking.recorder import Recorder
+from kdrobust.tracking.recorder import Recorder, sweep_name
 
 _log = logging.getLogger("kdrobust")
 
@@ -91,8 +91,8 @@ class WandbRun(WandbLogger, Recorder):
         import wandb
 
         run: Any = self.experiment
-        figures = {f"validation/{name}": value for name, value in result["validation"].items()}
-        costs = {f"model/{name}": value for name, value in result["model"].items()}
+        figures = {f"validation/{name}": value for name, value in result.get("validation", {}).items()}
+        costs = {f"model/{name}": value for name, value in result.get("model", {}).items()}
         run.summary.update({**figures, **costs, "seconds": result["seconds"], "config_hash": result["config_hash"]})
         rows = [[name, float(value)] for name, value in {**figures, **costs}.items()]
         media: dict[str, Any] = {"result": wandb.Table(columns=["figure", "value"], data=rows)}
@@ -102,11 +102,17 @@ class WandbRun(WandbLogger, Recorder):
         media |= {path.stem: wandb.Image(str(folder / path)) for path in pictures if (folder / path).is_file()}
         run.log(media)
         if self.artifacts and self.mode != "disabled":
-            self._lineage(run, result)
+            self._lineage(run, result, folder)
 
-    def _lineage(self, run: Any, result: Mapping[str, Any]) -> None:
-        made = _artifact(result["checkpoint"], "checkpoint")
-        used = {name: _artifact(node, key) for name, key, node in origins(result.get("teacher"))}
+    def _lineage(self, run: Any, result: Mapping[str, Any], folder: Path) -> None:
+        checkpoint = result["checkpoint"]
+        if "outputs" in result:
+            # what a teacher says, known by the teacher's hash: so a student names what it learnt from
+            made = _artifact({"outputs": str(folder), "sha256": checkpoint["sha256"]}, "outputs")
+            used = {"teacher": _artifact(checkpoint, "checkpoint")}
+        else:
+            made = _artifact(checkpoint, "checkpoint")
+            used = {name: _artifact(node, key) for name, key, node in origins(result.get("teacher"))}
         known = {name: artifact.name for name, artifact in used.items()}
         run.config.update({"lineage": {"output": made.name, "inputs": known}}, allow_val_change=True)
         for artifact in used.values():
@@ -130,16 +136,6 @@ class WandbRun(WandbLogger, Recorder):
             _log.info("wandb: look with `wandb leet %s`, send later with `wandb sync %s`", folder.parent, folder)
 
 
-def sweep_name() -> str | None:
-    """The name of the sweep this job belongs to: its folder's; None for a single run."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
-        return None
-    return Path(str(HydraConfig.get().sweep.dir)).name
-
-
 def origins(teacher: Mapping[str, Any] | None) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """What a run learnt from, as (teacher's name, `checkpoint` or `outputs`, its node in `result.json`).
 
@@ -161,8 +157,7 @@ def _artifact(node: Mapping[str, Any], key: str) -> Any:
     kind = "outputs" if key == "outputs" else "model"
     artifact = wandb.Artifact(f"{kind}-{node['sha256'][:12]}", type=kind, metadata={"sha256": node["sha256"]})
     # immutable: a finished run's files do not change, so W&B need not copy them
-    if path.is_dir():
-        artifact.add_dir(str(path), policy="immutable")
-    else:
-        artifact.add_file(str(path), policy="immutable")
+    # of stored outputs the file and its manifest: logs beside them would make each reading another version
+    for file in sorted(path.glob("outputs.*")) if path.is_dir() else [path]:
+        artifact.add_file(str(file), policy="immutable")
     return artifact

@@ -48,6 +48,15 @@ def test_each_mistake_is_one_line_that_names_it(folder: Path, override: str, beg
     assert "\n" not in line
 
 
+def test_an_option_in_a_folder_of_its_group_is_found_by_what_is_close(folder: Path) -> None:
+    (folder / "conf/recipe/paper").mkdir()
+    (folder / "conf/recipe/paper/exact.yaml").write_text("# Exact\ndefaults: [plain, _self_]\n")
+    near = refusal(["recipe=paper/exatc"])
+    assert near == "recipe=paper/exatc: no such option; did you mean paper/exact?; available: paper/exact"
+    far = refusal(["recipe=papr/exact"])
+    assert far.startswith("recipe=papr/exact: no such option; did you mean paper/exact?; available: bold, paper/exact")
+
+
 def test_all_mistakes_are_told_at_once(folder: Path) -> None:
     lines = refusal(["recipe=bld", "epochs=2", "recipe.alhpa=3", "seed=[1"]).splitlines()
     assert lines[0] == "3 problems in the configuration:"

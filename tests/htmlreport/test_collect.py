@@ -29,7 +29,10 @@ def test_a_sweep_with_its_evaluation_and_its_teacher(folder: Path) -> None:
     assert len(runs) == 10
     assert document["swept"] == ["method.alpha", "method.temperature", "seed"]
     first = runs["0"]
-    assert first["clean"] == {"value": 0.82, "n": 100}
+    assert (first["clean"]["value"], first["clean"]["n"]) == (0.82, 100)
+    for end in (first["clean"]["low"], first["clean"]["high"]):
+        # what Wilson's ends are defined by: the shares from which 0.82 lies 1.96 of their standard errors away
+        assert abs(0.82 - end) / (end * (1 - end) / 100) ** 0.5 == pytest.approx(1.959964, abs=1e-3)
     assert first["settings"] == {"method.alpha": "0.1", "method.temperature": "1", "seed": "0"}
     assert (first["method"], first["model"], first["data"], first["threat"]) == (
         "rslad",
@@ -189,6 +192,10 @@ def test_class_names_of_a_config(tmp_path: Path) -> None:
     evaluated(tmp_path, checkpoint="x", config=config)
     (run,) = collect([tmp_path])["runs"]
     assert run["classes"]["labels"] == ["cat", "<b>dog"]
+    written = json.loads((tmp_path / "result.json").read_text())
+    written["data"]["class_names"] = ["<i>owl", "eel"]
+    (tmp_path / "result.json").write_text(json.dumps(written))
+    assert collect([tmp_path])["runs"][0]["classes"]["labels"] == ["<i>owl", "eel"], "a result's own names come first"
 
 
 def test_hidden_folders_and_links_are_not_entered(tmp_path: Path) -> None:

@@ -225,3 +225,15 @@ def test_a_search_keeps_its_own_books(place, monkeypatch, capsys):
     assert read_jobs(place.sweep) == []
     assert main(["sweep", "status", str(place.sweep)]) == 0
     assert "trials.csv" in capsys.readouterr().out
+
+
+def test_a_resume_takes_a_metric_and_no_overrides(place, capsys):
+    assert main(["study", "-m", "seed=0,1", f"hydra.sweep.dir={place.sweep}"]) == 0
+    assert main(["sweep", "resume", str(place.sweep), "seed=2", "epochs=3"]) == 2
+    assert "sweep resume: seed=2 epochs=3: a sweep is resumed as it was started" in capsys.readouterr().err
+    assert main(["sweep", "resume", str(place.sweep), "metric=robust"]) == 2
+    assert "metric=robust: no such metric" in capsys.readouterr().err
+    assert place.ran == [0, 1]
+    assert main(["sweep", "resume", str(place.sweep), "metric=accuracy"]) == 0
+    assert place.ran == [0, 1]
+    assert "best  0.9000" in capsys.readouterr().out

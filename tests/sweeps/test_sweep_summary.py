@@ -1,15 +1,17 @@
 import csv
 import io
+import json
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from kdrobust.errors import UsageError
-from kdrobust.sweeps.figures import accuracies
+from kdrobust.sweeps.figures import accuracies, teacher_seconds
 from kdrobust.sweeps.owner import me
-from kdrobust.sweeps.progress import duration, remaining, report
+from kdrobust.sweeps.progress import duration, remaining, report, told
 from kdrobust.sweeps.record import Job, expect_jobs, last_line, read_job, read_jobs, write_job, write_sweep
 from kdrobust.sweeps.summary import best, default_metric, importance, settings, summary_csv, swept_keys, values_of
 from kdrobust.sweeps.table import as_csv, refresh, rows
@@ -113,6 +115,34 @@ def test_time_left_and_how_it_is_told():
     assert remaining(jobs, 1) == 6.0
     assert remaining(jobs, 2) == 3.0
     assert remaining(jobs[1:], 1) is None
+    # a job that trained the teacher of all took longer than its siblings will
+    assert remaining([replace(jobs[0], seconds=12.0, waited=10.0), *jobs[1:]], 1) == 6.0
+
+
+def test_what_a_job_spent_on_a_shared_teacher(tmp_path):
+    place, run = tmp_path / "teacher", tmp_path / "run"
+    for folder in (place, run):
+        folder.mkdir()
+    minute = "2026-01-01T00:{:02d}:00+00:00".format
+
+    def spent(started, ended):
+        return teacher_seconds(run, minute(started), minute(ended))
+
+    assert spent(0, 9) == 0.0
+    (run / "result.json").write_text(json.dumps({"teacher": {"checkpoint": str(place / "best.ckpt")}}))
+    assert spent(0, 9) == 0.0, "nobody knows when"
+    (place / "status.json").write_text(json.dumps({"started": minute(2), "ended": minute(5)}))
+    assert spent(0, 9) == 180.0, "trained it"
+    assert spent(4, 9) == 60.0, "waited for it"
+    assert spent(6, 9) == spent(0, 1) == 0.0
+    (run / "result.json").write_text(json.dumps({"teacher": {"natural": {"checkpoint": str(place / "best.ckpt")}}}))
+    assert spent(0, 9) == 180.0, "one of several"
+
+
+def test_a_job_that_differs_in_nothing_has_no_empty_brackets(tmp_path):
+    (tmp_path / "jobs").mkdir()
+    alone = job(0, 0.5)
+    assert told(tmp_path, alone, [alone]).startswith("job 0: robust accuracy 0.5000 in 2 s; 1 of 1 done")
     assert [duration(s) for s in (4.4, 61, 7265)] == ["4 s", "1 min 1 s", "2 h 1 min"]
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import optuna
@@ -147,3 +148,24 @@ def test_two_trials_on_two_ranks_each_train_one_configuration(place):
             torch.testing.assert_close(trained[number][name], value, rtol=1e-4, atol=1e-5)
     first, second = trained
     assert max(float((first[name] - second[name]).abs().max()) for name in first) > 1e-4
+
+
+@pytest.mark.ddp
+def test_a_pruned_trial_stops_on_all_its_ranks_and_the_next_one_runs(place, capfd):
+    (place.folder / "conf" / "search" / "ranks.yaml").write_text(
+        "# Learning rates, the second of them hopeless, the third as good as the first\n"
+        "defaults: [_base, _self_]\nsampler: grid\n"
+        "space:\n  optimizer.lr: {type: choice, values: [0.01, 1e-9, 0.0100000001]}\n"
+        "pruner: median\npruner_options: {n_startup_trials: 1}\n"
+    )
+    few = ["method=standard", "epochs=4", "data.limit_train=256", "data.limit_validation=100", "threads=1"]
+    few += ["callbacks.robust_validation.attack.steps=1", "threat.eps=0.01", "model@student=mlp", "data.batch_size=16"]
+    place.run("distill", "-m", "search=ranks", *few, "trainer=ddp_cpu")
+    assert [row["state"] for row in rows(place, "outputs/sweeps/ranks-*")] == ["complete", "pruned", "complete"]
+    folder = place.only("outputs/sweeps/ranks-*")
+    assert "pruned after epoch" in json.loads((folder / "1" / "status.json").read_text())["error"]
+    # the other rank was told so too, and neither waited for the other until a collective timed out
+    said = capfd.readouterr().err
+    assert said.count("pruned after epoch") >= 1
+    assert "Timed out" not in said
+    assert not {"LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT"} & set(os.environ)

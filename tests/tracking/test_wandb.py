@@ -151,3 +151,22 @@ def test_a_sweep_has_a_run_a_job_with_lineage_and_no_key_anywhere(monkeypatch, t
     assert len(written) > 30
     assert [path for path in written if KEY.encode() in path.read_bytes()] == []
     assert KEY not in told
+
+
+def test_stored_outputs_are_an_artifact_between_a_teacher_and_its_student(tmp_path):
+    place = Workplace(tmp_path)
+    tiny = ["data.limit_train=64", "data.limit_validation=40", "threads=1"]
+    steps = ["epochs=1", "attack.steps=1", "callbacks.robust_validation.attack.steps=1"]
+    place.run("teacher", *tiny, *steps, "model@teacher=mlp", "run.folder=teacher")
+    place.run("outputs", *tiny, "teacher.checkpoint=teacher/best.ckpt", "run.folder=stored", "logger=wandb")
+    student = ["method=kd", "model@teacher=mlp", "model@student=mlp", "teacher.outputs=stored"]
+    place.run("distill", *tiny, *steps, *student, "run.folder=student", "logger=wandb")
+    sha = json.loads((tmp_path / "stored/result.json").read_text())["checkpoint"]["sha256"]
+    found = {}
+    for name in ("stored", "student"):
+        artifacts = [each["artifact"] for each in records(tmp_path / name) if each["type"] == "artifact"]
+        ours = [each for each in artifacts if not each["name"].startswith("run-")]
+        found[name] = {(each["name"], bool(each.get("use_after_commit"))): each for each in ours}
+    assert set(found["stored"]) == {(f"model-{sha[:12]}", True), (f"outputs-{sha[:12]}", False)}
+    made, used = found["stored"][f"outputs-{sha[:12]}", False], found["student"][f"outputs-{sha[:12]}", True]
+    assert made["digest"] == used["digest"], "the same version, not another one"

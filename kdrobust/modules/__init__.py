@@ -2,17 +2,19 @@
 
 from kdrobust.modules.averaging import AveragedWeights
 from kdrobust.modules.base import RobustModule, TrainingError
+from kdrobust.modules.checkpoint_file import CheckpointFile
 from kdrobust.modules.distillation import DistillationModule
 from kdrobust.modules.overfitting import OverfittingWarning
 from kdrobust.modules.perturbation import WeightPerturbation
 from kdrobust.modules.progress import ProgressLines
-from kdrobust.modules.resume import ResumePoint
+from kdrobust.modules.resume import ResumePoint, place_of
 from kdrobust.modules.schedulers import multistep
 from kdrobust.modules.teacher import TeacherModule
 from kdrobust.modules.validation import CollapseWarning, RobustValidation
 
 __all__ = [
     "AveragedWeights",
+    "CheckpointFile",
     "CollapseWarning",
     "DistillationModule",
     "OverfittingWarning",
@@ -24,4 +26,5 @@ __all__ = [
     "TrainingError",
     "WeightPerturbation",
     "multistep",
+    "place_of",
 ]

@@ -2,34 +2,172 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch.distributed as dist
+from torch import Tensor
+
+from kdrobust.losses.collective import is_distributed
+from kdrobust.tracking.metrics import MetricsCsv
+
+_log = logging.getLogger(__name__)
+_STATE = "resume"
 
 
-class ResumePoint(pl.Callback):
-    """Writes `last.ckpt` after every epoch.
+class ResumePoint(pl.callbacks.Checkpoint):
+    """Writes `last.ckpt` at an epoch's begin, and within an epoch where asked.
 
-    Lightning's own `save_last` runs before the epoch's scheduler step and counters are done, so that a run resumed
-    from it misses a plateau step. This one saves when the next epoch begins: the resumed run is the uninterrupted one.
+    Lightning's own checkpoints miss what it does after writing them (a plateau step, counters), the running means of
+    the epoch, metrics of earlier epochs, and every process's own state but the first's. This one holds them: a run
+    that goes on from here ends with the same bits. It replays no data: batches are a function of seed, epoch and place.
+
+    The point before stays beside it as `previous.ckpt`, for a file that was damaged since.
 
     Args:
         path: the file.
-        every_n_epochs: save after every n-th epoch.
+        every_n_epochs: save when every n-th epoch is done.
+        every_n_steps: save also within an epoch, when so many optimiser steps have passed; None: not.
+        every_minutes: save also within an epoch, when so much time has passed; None: not.
+
+    Raises:
+        ValueError: a value that is not positive.
     """
 
-    def __init__(self, *, path: str | Path, every_n_epochs: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        path: str | Path,
+        every_n_epochs: int = 1,
+        every_n_steps: int | None = None,
+        every_minutes: float | None = None,
+    ) -> None:
+        given = {"every_n_epochs": every_n_epochs, "every_n_steps": every_n_steps, "every_minutes": every_minutes}
+        for key, value in given.items():
+            if value is not None and value <= 0:
+                raise ValueError(f"{key}: must be positive, got {value}")
         self.path = Path(path)
         self.every_n_epochs = every_n_epochs
+        self.every_n_steps = every_n_steps
+        self.every_minutes = every_minutes
+        self._saved_step = 0
+        self._saved_time = time.monotonic()
+        self._restored: dict[str, Any] = {}
+        self._saving = False
+
+    @property
+    def previous(self) -> Path:
+        """The resume point before the last one."""
+        return self.path.with_name("previous.ckpt")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Take over what Lightning does not restore."""
+        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+        if not self._restored:
+            return
+        trainer.callback_metrics.update(self._restored["callback_metrics"])
+        mine = self._restored["processes"][trainer.global_rank]
+        pl_module.means.load_state_dict(mine["means"])
+        for name, buffer in pl_module.named_buffers():
+            if name in mine["buffers"]:
+                buffer.copy_(mine["buffers"][name])
+        self._restored = {}
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Save what the epochs before this one made."""
-        # a resumed run begins at an epoch's first batch like any other; left in its "restarting" state, Lightning would
-        # skip this epoch's plateau step
+        # a run resumed here begins at an epoch's first batch like any other; left in its "restarting" state, Lightning
+        # would skip this epoch's plateau step
         trainer.fit_loop.restarting = False
+        # counted twice when resumed here, by which Lightning would take a later point within the epoch for its begin
+        progress: Any = trainer.fit_loop.epoch_progress.total
+        progress.ready = progress.started + 1
         epoch = trainer.current_epoch
         if epoch > 0 and epoch % self.every_n_epochs == 0:
             # the batch counter still says that the last epoch is complete: resumed so, this one would be skipped
             trainer.fit_loop.epoch_loop.batch_progress.reset_on_run()
-            trainer.save_checkpoint(self.path)
+            self.save(trainer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Save within the epoch, if it is time. As a checkpoint callback this one is called after all others."""
+        if self._is_due(trainer) and is_between_steps(trainer, batch_idx):
+            self.save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """An epoch that was resumed in its midst ends like any other, with its plateau step."""
+        trainer.fit_loop.restarting = False
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        steps, minutes = self.every_n_steps, self.every_minutes
+        if steps is not None and trainer.global_step - self._saved_step >= steps:
+            return True
+        if minutes is None:
+            return False
+        # clocks differ between processes, and all of them have to save
+        late = time.monotonic() - self._saved_time >= 60.0 * minutes
+        return trainer.strategy.reduce_boolean_decision(late, all=False)
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Write the resume point now; every process has to call this."""
+        self._saving = True
+        try:
+            checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        finally:
+            self._saving = False
+        if trainer.is_global_zero and self.path.exists():
+            os.replace(self.path, self.previous)
+        trainer.strategy.save_checkpoint(checkpoint, self.path)
+        trainer.strategy.barrier("resume point")
+        self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not save, to resume points only."""
+        if not self._saving:
+            return
+        buffers = {name: value.detach().cpu() for name, value in pl_module.named_buffers()}
+        mine = {"means": pl_module.means.state_dict(), "buffers": buffers if is_distributed() else {}}
+        processes: list[Any] = [mine]
+        if is_distributed():
+            processes = [None] * trainer.world_size
+            dist.all_gather_object(processes, mine)
+        checkpoint[_STATE] = {
+            "processes": processes,
+            "callback_metrics": {key: _plain(value) for key, value in trainer.callback_metrics.items()},
+            "rows": [logger.rows for logger in trainer.loggers if isinstance(logger, MetricsCsv)],
+        }
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Keep it until training starts; the metrics' rows are taken over at once."""
+        self._restored = checkpoint[_STATE]
+        loggers = [logger for logger in trainer.loggers if isinstance(logger, MetricsCsv)]
+        for logger, rows in zip(loggers, self._restored["rows"], strict=True):
+            logger.resume(rows)
+
+
+def place_of(checkpoint: Mapping[str, Any]) -> str:
+    """Where in the training a resume point lies, in words: `epoch 3` or `step 120, in epoch 3`."""
+    epoch = int(checkpoint["epoch"])
+    within = int(checkpoint.get("DataModule", {}).get("batches", 0))
+    return f"step {checkpoint['global_step']}, in epoch {epoch + 1}" if within else f"epoch {epoch}"
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.detach().cpu().clone()
+
+
+def is_between_steps(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether all that belongs to a step is done when its batch ends, and the epoch goes on with another one.
+
+    Not so where gradients are still being collected, and where a plateau step, a validation or the epoch's end follows.
+    """
+    done = batch_idx + 1
+    if any(config.reduce_on_plateau and config.interval == "step" for config in trainer.lr_scheduler_configs):
+        return False
+    if done >= trainer.num_training_batches or done % trainer.accumulate_grad_batches:
+        return False
+    check: Any = trainer.val_check_batch
+    return not check or check == float("inf") or done % check != 0

@@ -18,7 +18,15 @@ from kdrobust.distributed import ConfigDDPStrategy, SameConfig, finish_ranks
 from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.evaluation import model_cost
 from kdrobust.models import checkpoint_payload, file_hash, load_weights, read_checkpoint
-from kdrobust.modules import AveragedWeights, CollapseWarning, OverfittingWarning, RobustModule, RobustValidation
+from kdrobust.modules import (
+    AveragedWeights,
+    CheckpointFile,
+    CollapseWarning,
+    OverfittingWarning,
+    RobustModule,
+    RobustValidation,
+    place_of,
+)
 from kdrobust.stages import figures
 from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import is_main_process, log, model_config, result_header
@@ -56,7 +64,9 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str) -> pl.Trainer:
     if isinstance(strategy, ConfigDDPStrategy):
         strategy.rank_command = rank_command(str(cfg.stage), folder)
     try:
-        trainer: pl.Trainer = factory(callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
+        trainer: pl.Trainer = factory(
+            callbacks=callbacks, logger=loggers, default_root_dir=str(folder), plugins=[CheckpointFile()]
+        )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UsageError(f"trainer: {str(error).splitlines()[0]}") from None
     return trainer
@@ -73,10 +83,7 @@ def fit(module: RobustModule, data: DataModule, cfg: DictConfig, folder: Path, d
     resume = None
     if last.exists():
         resume = read_checkpoint(last)
-        log.info("%s: going on after epoch %d", folder, resume["epoch"])
-        for logger in trainer.loggers:
-            if isinstance(logger, MetricsCsv):
-                logger.resume(int(resume["epoch"]))
+        log.info("%s: going on after %s", folder, place_of(resume))
     failed = True
     try:
         for recorder in recorders(trainer.loggers):

@@ -14,7 +14,7 @@ from typing import Any
 from kdrobust.errors import RunFolderError
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
+def write_bytes(path: str | Path, data: bytes | memoryview) -> None:
     """Put `data` at `path` in one step; missing folders are made.
 
     The bytes go to a temporary file in the same folder, reach the disk (`fsync`), and take the place of `path` by

@@ -7,7 +7,7 @@ from kdrobust.modules.distillation import DistillationModule
 from kdrobust.modules.overfitting import OverfittingWarning
 from kdrobust.modules.perturbation import WeightPerturbation
 from kdrobust.modules.progress import ProgressLines
-from kdrobust.modules.resume import ResumePoint, place_of
+from kdrobust.modules.resume import ResumePoint, find_resume_point, place_of
 from kdrobust.modules.schedulers import multistep
 from kdrobust.modules.teacher import TeacherModule
 from kdrobust.modules.validation import CollapseWarning, RobustValidation
@@ -25,6 +25,7 @@ __all__ = [
     "TeacherModule",
     "TrainingError",
     "WeightPerturbation",
+    "find_resume_point",
     "multistep",
     "place_of",
 ]

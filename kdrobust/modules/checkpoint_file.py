@@ -23,10 +23,15 @@ class CheckpointFile(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint.
 
+        Args:
+            checkpoint: what Lightning has collected.
+            path: the file.
+            storage_options: `{"previous": PATH}`: where the file that was there before is kept; None: nowhere.
+
         Raises:
             RunFolderError: it cannot be written, e.g. because the disk is full; an older file of this name stays.
         """
-        write_bytes(path, checkpoint_content(checkpoint))
+        write_bytes(path, checkpoint_content(checkpoint), previous=(storage_options or {}).get("previous"))
 
 
 def checkpoint_content(checkpoint: dict[str, Any]) -> memoryview:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,10 @@ import pytorch_lightning as pl
 import torch.distributed as dist
 from torch import Tensor
 
+from kdrobust.errors import CheckpointError
 from kdrobust.losses.collective import is_distributed
+from kdrobust.models import read_checkpoint
+from kdrobust.tracking import damage
 from kdrobust.tracking.metrics import MetricsCsv
 
 _log = logging.getLogger(__name__)
@@ -59,11 +61,6 @@ class ResumePoint(pl.callbacks.Checkpoint):
         self._saved_time = time.monotonic()
         self._restored: dict[str, Any] = {}
         self._saving = False
-
-    @property
-    def previous(self) -> Path:
-        """The resume point before the last one."""
-        return self.path.with_name("previous.ckpt")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Take over what Lightning does not restore."""
@@ -118,9 +115,8 @@ class ResumePoint(pl.callbacks.Checkpoint):
             checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         finally:
             self._saving = False
-        if trainer.is_global_zero and self.path.exists():
-            os.replace(self.path, self.previous)
-        trainer.strategy.save_checkpoint(checkpoint, self.path)
+        previous = previous_point(self.path)
+        trainer.strategy.save_checkpoint(checkpoint, self.path, storage_options={"previous": previous})
         trainer.strategy.barrier("resume point")
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
 
@@ -146,6 +142,52 @@ class ResumePoint(pl.callbacks.Checkpoint):
         loggers = [logger for logger in trainer.loggers if isinstance(logger, MetricsCsv)]
         for logger, rows in zip(loggers, self._restored["rows"], strict=True):
             logger.resume(rows)
+
+
+def previous_point(path: Path) -> Path:
+    """Where the resume point before the one at `path` is kept."""
+    return path.with_name("previous.ckpt")
+
+
+def find_resume_point(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The last resume point that is whole, and its content; None where there is none.
+
+    Args:
+        path: the last one; the one before is looked at if this one is damaged.
+
+    Raises:
+        CheckpointError: there are some and none can be used, or the best epoch's checkpoint is damaged.
+    """
+    problems: list[str] = []
+    for candidate in (path, previous_point(path)):
+        if not candidate.exists():
+            continue
+        try:
+            return candidate, _read(candidate, problems)
+        except CheckpointError as error:
+            problems.append(str(error))
+    if problems:
+        kept = f"{path.name} and {previous_point(path).name}"
+        raise CheckpointError(f"{'; '.join(problems)}; to train again from the start, delete {kept} in {path.parent}")
+    return None
+
+
+def _read(path: Path, problems: list[str]) -> dict[str, Any]:
+    found = damage(path)
+    if found:
+        raise CheckpointError(f"{path}: {found}")
+    checkpoint = read_checkpoint(path)
+    if _STATE not in checkpoint:
+        raise CheckpointError(f"{path}: a resume point of another version of kdrobust")
+    if problems:
+        _log.warning("%s; going back to %s, %s", "; ".join(problems), path.name, place_of(checkpoint))
+    for key, state in checkpoint.get("callbacks", {}).items():
+        best = state.get("best_model_path") if key.startswith("ModelCheckpoint") else None
+        broken = damage(best) if best else None
+        if broken:
+            # only the epochs that made it could make it again
+            raise CheckpointError(f"{best}: {broken}")
+    return checkpoint
 
 
 def place_of(checkpoint: Mapping[str, Any]) -> str:

@@ -25,12 +25,13 @@ from kdrobust.modules import (
     OverfittingWarning,
     RobustModule,
     RobustValidation,
+    find_resume_point,
     place_of,
 )
 from kdrobust.stages import figures
 from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import is_main_process, log, model_config, result_header
-from kdrobust.tracking import write_result
+from kdrobust.tracking import damage, write_result
 from kdrobust.tracking.metrics import MetricsCsv
 from kdrobust.tracking.recorder import close_all, record_all, recorders
 
@@ -79,16 +80,14 @@ def fit(module: RobustModule, data: DataModule, cfg: DictConfig, folder: Path, d
         KdrobustError: training failed for a reason the user can mend.
     """
     trainer = build_trainer(cfg, folder, digest)
-    last = folder / "last.ckpt"
-    resume = None
-    if last.exists():
-        resume = read_checkpoint(last)
-        log.info("%s: going on after %s", folder, place_of(resume))
+    point = find_resume_point(folder / "last.ckpt")
+    if point is not None:
+        log.info("%s: going on after %s", folder, place_of(point[1]))
     failed = True
     try:
         for recorder in recorders(trainer.loggers):
             recorder.begin(to_plain(cfg))
-        trainer.fit(module, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=point[0] if point else None, weights_only=True)
         failed = False
     finally:
         launcher = trainer.strategy.launcher
@@ -156,6 +155,8 @@ def _result(
     best = folder / "best.ckpt"
     if not best.exists():
         raise CheckpointError(f"{best}: no epoch was finished and validated; raise epochs or trainer.max_time")
+    if (found := damage(best)) is not None:
+        raise CheckpointError(f"{best}: {found}; to train again from the start, delete this folder")
     checkpoint = read_checkpoint(best)
     load_weights(module.model, checkpoint, best)
     module.model.eval().cpu()

@@ -2,10 +2,12 @@
 
 from kdrobust.tracking.atomic import write_bytes, write_json, write_text
 from kdrobust.tracking.folder import hold, is_finished, lock, read_status, write_result
+from kdrobust.tracking.integrity import damage
 from kdrobust.tracking.manifest import build_manifest, versions
 
 __all__ = [
     "build_manifest",
+    "damage",
     "hold",
     "is_finished",
     "lock",

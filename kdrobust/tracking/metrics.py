@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from argparse import Namespace
@@ -12,6 +13,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from kdrobust.errors import RunFolderError
 from kdrobust.tracking.atomic import write_text
 
 
@@ -76,4 +78,6 @@ class MetricsCsv(Logger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write the file a last time."""
-        self.save()
+        # after an error (a full disk, say) that one is to be told, not the next of its kind
+        with contextlib.suppress(*([] if status == "success" else [RunFolderError])):
+            self.save()

@@ -88,7 +88,7 @@ def finish_ranks(processes: Sequence[subprocess.Popen[bytes]], *, failed: bool, 
     Args:
         processes: the ranks this process started; waited for, or ended at once if this rank failed.
         failed: whether this rank ended with an error.
-        timeout: seconds a rank may take to end.
+        timeout: seconds a rank may take to end; a tenth of it where this one failed, for the others then wait for it.
 
     Raises:
         KdrobustError: another rank ended with an error, or did not end.
@@ -104,7 +104,7 @@ def finish_ranks(processes: Sequence[subprocess.Popen[bytes]], *, failed: bool, 
         if failed:
             process.terminate()
         try:
-            codes.append(process.wait(timeout=timeout))
+            codes.append(process.wait(timeout=timeout / 10 if failed else timeout))
         except subprocess.TimeoutExpired:
             process.kill()
             codes.append(-9)

@@ -12,9 +12,10 @@ import pytorch_lightning as pl
 import torch.distributed as dist
 from torch import Tensor
 
-from kdrobust.errors import CheckpointError
+from kdrobust.errors import CheckpointError, StoppedError
 from kdrobust.losses.collective import is_distributed
 from kdrobust.models import read_checkpoint
+from kdrobust.modules.stopping import StopRequest
 from kdrobust.tracking import damage
 from kdrobust.tracking.metrics import MetricsCsv
 
@@ -61,9 +62,11 @@ class ResumePoint(pl.callbacks.Checkpoint):
         self._saved_time = time.monotonic()
         self._restored: dict[str, Any] = {}
         self._saving = False
+        self._stop = StopRequest()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        """Take over what Lightning does not restore."""
+        """Take over what Lightning does not restore, and the signals, which it has just taken."""
+        self._stop.listen()
         self._saved_step, self._saved_time = trainer.global_step, time.monotonic()
         if not self._restored:
             return
@@ -80,23 +83,42 @@ class ResumePoint(pl.callbacks.Checkpoint):
         # a run resumed here begins at an epoch's first batch like any other; left in its "restarting" state, Lightning
         # would skip this epoch's plateau step
         trainer.fit_loop.restarting = False
-        # counted twice when resumed here, by which Lightning would take a later point within the epoch for its begin
-        progress: Any = trainer.fit_loop.epoch_progress.total
-        progress.ready = progress.started + 1
+        # Lightning counts this begin twice or not at all where it was resumed from, and would take a later point within
+        # the epoch for its begin
+        progress: Any = trainer.fit_loop.epoch_progress
+        for tracker in (progress.total, progress.current):
+            tracker.ready = tracker.started + 1
         epoch = trainer.current_epoch
         if epoch > 0 and epoch % self.every_n_epochs == 0:
             # the batch counter still says that the last epoch is complete: resumed so, this one would be skipped
             trainer.fit_loop.epoch_loop.batch_progress.reset_on_run()
             self.save(trainer)
+            self._stop_if_asked(trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Save within the epoch, if it is time. As a checkpoint callback this one is called after all others."""
-        if self._is_due(trainer) and is_between_steps(trainer, batch_idx):
+        """Save within the epoch, if it is time; as a checkpoint callback, after all others.
+
+        A signal stops here, or after the epoch's validation where that is next.
+        """
+        number = self._stop.agreed(trainer)
+        if (self._is_due(trainer) or number is not None) and is_between_steps(trainer, batch_idx):
             self.save(trainer)
+            if number is not None:
+                raise StoppedError(number)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """An epoch that was resumed in its midst ends like any other, with its plateau step."""
         trainer.fit_loop.restarting = False
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Save what training has come to: a run killed while its figures are drawn need not train again."""
+        self.save(trainer, finished=True)
+        self._stop_if_asked(trainer)
+
+    def _stop_if_asked(self, trainer: pl.Trainer) -> None:
+        number = self._stop.agreed(trainer)
+        if number is not None:
+            raise StoppedError(number)
 
     def _is_due(self, trainer: pl.Trainer) -> bool:
         steps, minutes = self.every_n_steps, self.every_minutes
@@ -108,13 +130,19 @@ class ResumePoint(pl.callbacks.Checkpoint):
         late = time.monotonic() - self._saved_time >= 60.0 * minutes
         return trainer.strategy.reduce_boolean_decision(late, all=False)
 
-    def save(self, trainer: pl.Trainer) -> None:
-        """Write the resume point now; every process has to call this."""
+    def save(self, trainer: pl.Trainer, *, finished: bool = False) -> None:
+        """Write the resume point now; every process has to call this.
+
+        Args:
+            trainer: whose training.
+            finished: whether it is over; early stopping is known to nothing else.
+        """
         self._saving = True
         try:
             checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         finally:
             self._saving = False
+        checkpoint[_STATE]["finished"] = finished
         previous = previous_point(self.path)
         trainer.strategy.save_checkpoint(checkpoint, self.path, storage_options={"previous": previous})
         trainer.strategy.barrier("resume point")
@@ -139,6 +167,7 @@ class ResumePoint(pl.callbacks.Checkpoint):
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Keep it until training starts; the metrics' rows are taken over at once."""
         self._restored = checkpoint[_STATE]
+        trainer.should_stop = self._restored["finished"]
         loggers = [logger for logger in trainer.loggers if isinstance(logger, MetricsCsv)]
         for logger, rows in zip(loggers, self._restored["rows"], strict=True):
             logger.resume(rows)
@@ -193,6 +222,8 @@ def _read(path: Path, problems: list[str]) -> dict[str, Any]:
 def place_of(checkpoint: Mapping[str, Any]) -> str:
     """Where in the training a resume point lies, in words: `epoch 3` or `step 120, in epoch 3`."""
     epoch = int(checkpoint["epoch"])
+    if checkpoint.get(_STATE, {}).get("finished"):
+        return f"epoch {epoch}, the last one"
     within = int(checkpoint.get("DataModule", {}).get("batches", 0))
     return f"step {checkpoint['global_step']}, in epoch {epoch + 1}" if within else f"epoch {epoch}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from kdrobust.attacks import AttackCallback, Threat
 from kdrobust.config import instantiate, to_plain
 from kdrobust.data import DataModule
 from kdrobust.distributed import ConfigDDPStrategy, SameConfig, finish_ranks
-from kdrobust.errors import CheckpointError, UsageError
+from kdrobust.errors import CheckpointError, StoppedError, UsageError
 from kdrobust.evaluation import model_cost
 from kdrobust.models import checkpoint_payload, file_hash, load_weights, read_checkpoint
 from kdrobust.modules import (
@@ -89,12 +90,26 @@ def fit(module: RobustModule, data: DataModule, cfg: DictConfig, folder: Path, d
             recorder.begin(to_plain(cfg))
         trainer.fit(module, datamodule=data, ckpt_path=point[0] if point else None, weights_only=True)
         failed = False
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            # Lightning makes an exit code 1 of a Ctrl-C that comes before its first step
+            raise StoppedError(signal.SIGINT) from None
+        if isinstance(ended, StoppedError) and is_main_process():
+            _tell_stopped(ended, cfg, folder)
+        raise
     finally:
         launcher = trainer.strategy.launcher
         finish_ranks(getattr(launcher, "procs", []), failed=failed)
         if failed:
             close_all(trainer.loggers, failed=True)
     return trainer
+
+
+def _tell_stopped(stopped: StoppedError, cfg: DictConfig, folder: Path) -> None:
+    point = find_resume_point(folder / "last.ckpt")
+    place = f"the resume point is {place_of(point[1])}" if point else "nothing was finished yet"
+    command = f"kdrobust {cfg.stage} resume={folder}"
+    log.info("%s: %s; %s; to go on: %s, or the same command again", cfg.run.name, stopped, place, command)
 
 
 def _find(trainer: pl.Trainer, kind: type[Any]) -> Any:

@@ -1,11 +1,15 @@
 """A run that was killed and taken up again is the uninterrupted run, to the bit, whatever its method carries."""
 
+import os
+import signal
+
 import pytest
 import torch
 from torch import nn
 
 from kdrobust.config import compose
-from kdrobust.modules import ResumePoint
+from kdrobust.errors import StoppedError
+from kdrobust.modules import ResumePoint, RobustModule, find_resume_point, place_of
 from kdrobust.stages.setup import new_classifier
 from tests.processes import AROUND, TINY, run, teacher_file
 
@@ -150,3 +154,59 @@ def test_what_the_model_draws_itself(tmp_path, checkpoint, monkeypatch):
     lines = ["model@student=mlp", "method=pgd_at", "callbacks.last.every_n_steps=1"]
     composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, *lines])
     compare_runs(tmp_path, checkpoint, monkeypatch, composed, [step(3)])
+
+
+def signalled(monkeypatch, number, during, times=1):
+    """The process is sent a signal in the midst of a training step."""
+    original = RobustModule.training_step
+
+    def step(self, batch, batch_idx):
+        loss = original(self, batch, batch_idx)
+        if self.global_step + 1 == during:
+            for _ in range(times):
+                os.kill(os.getpid(), number)
+        return loss
+
+    monkeypatch.setattr(RobustModule, "training_step", step)
+
+
+@pytest.mark.parametrize(
+    ("number", "during", "code", "place"),
+    [
+        (signal.SIGTERM, 2, 143, "step 2, in epoch 1"),
+        (signal.SIGINT, 6, 130, "step 6, in epoch 2"),
+        (signal.SIGUSR1, 7, 143, "step 7, in epoch 2"),
+        # validation is next: the step that is done is not lost
+        (signal.SIGTERM, 4, 143, "epoch 1"),
+        (signal.SIGTERM, 8, 143, "epoch 2, the last one"),
+    ],
+)
+def test_a_signal_ends_the_step_and_leaves_a_resume_point(
+    tmp_path, checkpoint, monkeypatch, number, during, code, place
+):
+    composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, "model@student=mlp", "method=pgd_at"])
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patched:
+        signalled(patched, number, during)
+        with pytest.raises(StoppedError) as stopped:
+            run(composed.copy(), tmp_path / "run", checkpoint)
+    assert stopped.value.code == code
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+    path, content = find_resume_point(tmp_path / "run" / "last.ckpt")
+    assert (path.name, place_of(content)) == ("last.ckpt", place)
+    resumed = run(composed.copy(), tmp_path / "run", checkpoint)
+    (tmp_path / "run").rename(tmp_path / "stopped")
+    whole = run(composed.copy(), tmp_path / "run", checkpoint)
+    same(resumed["weights"], whole["weights"])
+    for name in ("metrics.csv", "best.ckpt"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "stopped" / name).read_bytes(), name
+
+
+def test_a_second_ctrl_c_leaves_at_once(tmp_path, checkpoint, monkeypatch):
+    composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, "model@student=mlp", "method=pgd_at"])
+    signalled(monkeypatch, signal.SIGINT, 2, times=2)
+    with pytest.raises(StoppedError) as stopped:
+        run(composed.copy(), tmp_path / "run", checkpoint)
+    assert stopped.value.code == 130
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+    assert not (tmp_path / "run" / "run.lock").exists()

@@ -2,7 +2,7 @@
 
 Usage: python scripts/soak_resume.py [--kills 20] [--seed 0] [--json soak.json] [--folder FOLDER]
 
-Every kill is a SIGKILL to a fresh run at a moment of one kind: in an epoch's steps, in validation, while the resume
+Every kill is a SIGKILL to a fresh process at a moment of one kind: in an epoch's steps, in validation, while the resume
 point or the best checkpoint is being written, or while the finished training is evaluated and drawn. The moment is the
 n-th time that the run comes to such a place, n drawn at random over the whole run. The run is then started again by the
 same command, and what it leaves is compared with the uninterrupted run's: `metrics.csv`, `best.ckpt`, `averaged.ckpt`
@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,7 +27,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ["OMP_NUM_THREADS"] = "1"
 COMMAND = [
     "distill", "method=rslad", "model@student=mlp", "+average=ema", "+wrap=awp", "scheduler=plateau", "epochs=6",
     "data.limit_train=512", "data.batch_size=64", "attack.steps=2", "callbacks.robust_validation.attack.steps=2",
@@ -42,6 +43,8 @@ PLACES = {
     "evaluation": ("kdrobust.stages.figures", "training", 1),
 }
 _KILLED = -signal.SIGKILL
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["kdrobust.launch", "kdrobust.stages.distill"])
 
 
 def _arm(place: str, count: int) -> None:
@@ -64,22 +67,26 @@ def _arm(place: str, count: int) -> None:
     setattr(holder, name, dies)
 
 
-def _job(place: str, count: int) -> int:
+def _work(folder: Path, place: str, count: int) -> None:
     from kdrobust.cli import main
 
+    os.chdir(folder)
+    log = os.open("soak.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
     if place:
         _arm(place, count)
-    return main(COMMAND)
+    sys.exit(main(COMMAND))
 
 
 def start(folder: Path, place: str = "", count: int = 0) -> int:
-    """Run the distillation, to its end or to its death; returns the exit code."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    with open(folder / "soak.log", "ab") as log:
-        return subprocess.run(
-            [sys.executable, __file__, "--job", place, str(count)],
-            cwd=folder, env=environment, stdout=log, stderr=log, check=False,
-        ).returncode  # fmt: skip
+    """Run the distillation in a process of its own, to its end or to its death; returns the exit code."""
+    # forked from a server that has imported the packages and done nothing else: that is most of a short run's time
+    process = _SERVER.Process(target=_work, args=(folder, place, count))
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
 
 
 def equal(one: Any, other: Any) -> bool:
@@ -153,10 +160,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.job:
-        return _job(options.job[0], int(options.job[1]))
     folder = options.folder or Path(tempfile.mkdtemp(prefix="soak_resume_"))
     folder.mkdir(parents=True, exist_ok=True)
     draw = random.Random(options.seed)

@@ -1,22 +1,22 @@
 """The quick version of `scripts/soak_resume.py`: a real SIGKILL at a place of every kind, at a fixed moment."""
 
-import importlib.util
+import importlib
 import json
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "soak_resume.py"
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 #: with the second step after a resume point; the second checkpoint of an epoch (best.ckpt); last.ckpt renamed away
 MOMENTS = [("training step", 30), ("checkpoint writing", 24), ("between two files", 33), ("evaluation", 1)]
 
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("soak_resume", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    # its processes import it by name
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(SCRIPTS)
+        yield importlib.import_module("soak_resume")
 
 
 def test_killed_runs_end_as_the_one_that_was_left_alone(script, tmp_path):

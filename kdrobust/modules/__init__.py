@@ -4,6 +4,7 @@ from kdrobust.modules.averaging import AveragedWeights
 from kdrobust.modules.base import RobustModule, TrainingError
 from kdrobust.modules.checkpoint_file import CheckpointFile
 from kdrobust.modules.distillation import DistillationModule
+from kdrobust.modules.nonfinite import NonFinite
 from kdrobust.modules.overfitting import OverfittingWarning
 from kdrobust.modules.perturbation import WeightPerturbation
 from kdrobust.modules.progress import ProgressLines
@@ -17,6 +18,7 @@ __all__ = [
     "CheckpointFile",
     "CollapseWarning",
     "DistillationModule",
+    "NonFinite",
     "OverfittingWarning",
     "ProgressLines",
     "ResumePoint",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -27,6 +27,11 @@ _LOOK_EVERY = 50
 
 class TrainingError(KdrobustError):
     """Training that cannot go on: a loss that is not finite."""
+
+
+def terms_of(names: Sequence[str]) -> str:
+    """The terms among the names of a step's figures, as a message says them."""
+    return ", ".join(name.removeprefix(_TERM) for name in names if name.startswith(_TERM)) or "their sum"
 
 
 class RobustModule(pl.LightningModule):
@@ -67,6 +72,8 @@ class RobustModule(pl.LightningModule):
         self.teachers: dict[str, nn.Module] = dict(teachers or {})
         self.partners = nn.ModuleDict(dict(partners or {}))
         self.means = EpochMeans()
+        #: False where a callback decides, see `NonFinite`.
+        self.stops_at_nonfinite = True
         self.metrics = nn.ModuleDict({name: MeanMetric() for name in self.metric_names()})
 
     def metric_names(self) -> tuple[str, ...]:
@@ -181,7 +188,7 @@ class RobustModule(pl.LightningModule):
         views = self.views(batch)
         result: ObjectiveResult = self.objective(views, self.exact_epoch)
         self._measure_step(result, views, batch)
-        if self.device.type == "cpu" or batch_idx % _LOOK_EVERY == 0:
+        if self.stops_at_nonfinite and (self.device.type == "cpu" or batch_idx % _LOOK_EVERY == 0):
             self._look()
         return result.loss
 
@@ -214,10 +221,9 @@ class RobustModule(pl.LightningModule):
         found = self.means.first_nonfinite()
         if found is not None:
             step, names = found
-            culprits = [name.removeprefix(_TERM) for name in names if name.startswith(_TERM)]
             raise TrainingError(
-                f"loss is not finite at step {step} (terms: {', '.join(culprits) or 'their sum'}); "
-                "lower optimizer.lr or set trainer.gradient_clip_val"
+                f"loss is not finite at step {step} (terms: {terms_of(names)}); lower optimizer.lr, set "
+                "trainer.gradient_clip_val, or go on without such steps: callbacks.nonfinite.policy=skip"
             )
         self.means.settle()
 
@@ -231,7 +237,8 @@ class RobustModule(pl.LightningModule):
             or (trainer.should_stop and trainer.fit_loop._can_stop_early)
             or 0 <= limit <= trainer.global_step
         ):
-            self._look()
+            if self.stops_at_nonfinite:
+                self._look()
             self.log_dict(self.means.take(self.device), on_step=False, on_epoch=True, batch_size=1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:

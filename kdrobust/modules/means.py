@@ -78,9 +78,9 @@ class EpochMeans:
                 return step.number, broken
         return None
 
-    def drop_last(self) -> None:
-        """Forget the last step: what it measured is no part of the epoch."""
-        self._pending.pop()
+    def drop(self) -> None:
+        """Forget the steps since `settle`: what they measured is no part of the epoch."""
+        self._pending.clear()
 
     def settle(self) -> None:
         """Add the kept rows up, in their order."""

@@ -23,6 +23,7 @@ from kdrobust.modules import (
     AveragedWeights,
     CheckpointFile,
     CollapseWarning,
+    NonFinite,
     OverfittingWarning,
     RobustModule,
     RobustValidation,
@@ -183,7 +184,7 @@ def _result(
     threat: Threat = instantiate(cfg.threat)
     cost = model_cost(module.model, data.spec)
     attack, robust, average = (_find(trainer, kind) for kind in (AttackCallback, RobustValidation, AveragedWeights))
-    warners = [_find(trainer, kind) for kind in (CollapseWarning, OverfittingWarning)]
+    warners = [_find(trainer, kind) for kind in (CollapseWarning, OverfittingWarning, NonFinite)]
     files = figures.training(folder, module.model, data, attack=robust.attack if robust else None, seed=int(cfg.seed))
     return {
         **result_header(cfg, digest),

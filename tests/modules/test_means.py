@@ -60,6 +60,6 @@ def test_a_step_that_was_looked_at_is_not_looked_at_again_and_a_dropped_one_not_
     means.settle()
     fill(means, [(math.nan, 0.5, 1)])
     assert means.first_nonfinite() == (0, ["loss"])
-    means.drop_last()
+    means.drop()
     assert means.first_nonfinite() is None
     assert float(means.take(CPU)["loss"]) == 1.0

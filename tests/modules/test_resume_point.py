@@ -111,7 +111,7 @@ def test_intervals_are_positive(tmp_path, key):
 def trainer(step=0, **changes):
     base = {
         "global_step": step, "num_training_batches": 6, "accumulate_grad_batches": 1, "val_check_batch": 6,
-        "lr_scheduler_configs": [], "is_global_zero": True,
+        "lr_scheduler_configs": [], "is_global_zero": True, "world_size": 1,
         "strategy": SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision),
     }  # fmt: skip
     return SimpleNamespace(**{**base, **changes})

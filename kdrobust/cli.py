@@ -115,6 +115,11 @@ def _stage(name: str, arguments: list[str]) -> int:
 
         print(stage_help(name))
         return 0
+    if any(argument.startswith("resume=") for argument in arguments):
+        from kdrobust.resuming import resume
+
+        resume(name, arguments)
+        return 0
     from kdrobust.shorthand import spell_out
 
     _start(name, spell_out(name, arguments))

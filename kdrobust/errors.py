@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 
 class KdrobustError(Exception):
     """Anything the user can mend. The command line prints it as one line, without a traceback.
@@ -37,3 +39,19 @@ class RunFolderError(KdrobustError):
 
 class RunFolderBusyError(RunFolderError):
     """A run folder that another process is working in: it can be waited for."""
+
+
+class StoppedError(SystemExit):
+    """A signal has ended the run. No `Exception`: a sweep does not go on with its next job.
+
+    Args:
+        number: the signal's; the process ends with exit code 128 + number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + int(number))
+        self.number = signal.Signals(number)
+
+    def __str__(self) -> str:
+        """What a status file says."""
+        return f"stopped by {self.number.name}"

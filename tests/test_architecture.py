@@ -20,7 +20,7 @@ HEIGHTS = (
     ("losses", "attacks", "views"),
     ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance"),
     ("stages",),
-    ("cli", "launch", "multirun", "shorthand", "listing", "help", "doctor", "__main__", "__init__"),
+    ("cli", "launch", "multirun", "shorthand", "resuming", "listing", "help", "doctor", "__main__", "__init__"),
 )
 #: Exceptions to the order, each with its reason.
 ALLOWED = {

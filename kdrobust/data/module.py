@@ -107,6 +107,7 @@ class DataModule(pl.LightningDataModule):
         self._outputs: dict[str, dict[str, Tensor]] = {}
         self._spec: InputSpec | None = None
         self._fingerprint = ""
+        self._trained = (0, 0)
 
     def prepare(self) -> None:
         """Read, check and split the data; does nothing the second time.
@@ -208,7 +209,22 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches, equally many and equally large on every process; see `ShuffledBatches`."""
         samples = self._enough("train")
-        return self._load("train", ShuffledBatches(size=samples, batch_size=self.batch_size, seed=self.seed))
+        batches = ShuffledBatches(size=samples, batch_size=self.batch_size, seed=self.seed)
+        # the loader that training goes on with; later ones (for statistics of the whole set) leave nothing out
+        batches.trained, self._trained = self._trained, (0, 0)
+        return self._load("train", batches)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which epoch's how many batches have been trained on: a resumed run goes on with the next one."""
+        trainer = self.trainer
+        if trainer is None:
+            return {}
+        progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+        return {"epoch": int(trainer.current_epoch), "batches": int(progress.processed)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore `state_dict`; the next `train_dataloader` leaves those batches out."""
+        self._trained = (int(state_dict["epoch"]), int(state_dict["batches"]))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Every validation sample once over all processes; see `UnpaddedDistributedSampler`."""

@@ -54,6 +54,7 @@ class ShuffledBatches(Sampler[Tensor]):
 
     Attributes:
         epoch: which permutation; set by `set_epoch`.
+        trained: (epoch, number of batches) that an interrupted process has trained on already: they are left out.
 
     Raises:
         ValueError: a batch size below 1, fewer samples than processes, or a rank that does not exist.
@@ -70,6 +71,7 @@ class ShuffledBatches(Sampler[Tensor]):
         self.batch_size = min(batch_size, size // self.replicas)
         self.seed = seed
         self.epoch = 0
+        self.trained = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the permutation; Lightning calls it before each epoch."""
@@ -81,7 +83,8 @@ class ShuffledBatches(Sampler[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         order = torch.randperm(self.size, generator=generator(self.seed, "shuffle", self.epoch))
         step = self.batch_size * self.replicas
-        for number in range(len(self)):
+        epoch, batches = self.trained
+        for number in range(batches if epoch == self.epoch else 0, len(self)):
             start = number * step + self.rank * self.batch_size
             yield order[start : start + self.batch_size]
 

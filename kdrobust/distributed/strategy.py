@@ -146,7 +146,7 @@ def finish_ranks(processes: list[subprocess.Popen[bytes]], *, failed: bool, time
         processes: the ranks this process started; waited for, or ended at once if this rank failed. Emptied, which
             tells their observer that the job is over.
         failed: whether this rank ended with an error.
-        timeout: seconds a rank may take to end.
+        timeout: seconds a rank may take to end; a tenth of it where this one failed, for the others then wait for it.
 
     Raises:
         KdrobustError: another rank ended with an error, or did not end.
@@ -164,7 +164,7 @@ def finish_ranks(processes: list[subprocess.Popen[bytes]], *, failed: bool, time
         if failed:
             process.terminate()
         try:
-            codes.append(process.wait(timeout=timeout))
+            codes.append(process.wait(timeout=timeout / 10 if failed else timeout))
         except subprocess.TimeoutExpired:
             process.kill()
             codes.append(-9)

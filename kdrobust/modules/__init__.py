@@ -2,11 +2,13 @@
 
 from kdrobust.modules.averaging import AveragedWeights
 from kdrobust.modules.base import RobustModule, TrainingError
+from kdrobust.modules.checkpoint_file import CheckpointFile
 from kdrobust.modules.distillation import DistillationModule
+from kdrobust.modules.nonfinite import NonFinite
 from kdrobust.modules.overfitting import OverfittingWarning
 from kdrobust.modules.perturbation import WeightPerturbation
 from kdrobust.modules.progress import ProgressLines
-from kdrobust.modules.resume import ResumePoint
+from kdrobust.modules.resume import ResumePoint, find_resume_point, place_of
 from kdrobust.modules.schedulers import multistep
 from kdrobust.modules.sharing import SharedAnswers
 from kdrobust.modules.teacher import TeacherModule
@@ -14,8 +16,10 @@ from kdrobust.modules.validation import CollapseWarning, RobustValidation
 
 __all__ = [
     "AveragedWeights",
+    "CheckpointFile",
     "CollapseWarning",
     "DistillationModule",
+    "NonFinite",
     "OverfittingWarning",
     "ProgressLines",
     "ResumePoint",
@@ -25,5 +29,7 @@ __all__ = [
     "TeacherModule",
     "TrainingError",
     "WeightPerturbation",
+    "find_resume_point",
     "multistep",
+    "place_of",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from kdrobust.attacks import GradientAttack, NoAttack
 from kdrobust.data.batch import Batch
 from kdrobust.losses.collective import global_sum, is_distributed
+from kdrobust.modules.checkpoint_file import checkpoint_content
 from kdrobust.modules.validation import VALIDATION
 from kdrobust.tracking import write_bytes
 
@@ -181,9 +181,7 @@ class AveragedWeights(pl.Callback):
         assert self.averaged is not None
         weights = {f"model.{name}": value.cpu() for name, value in self.averaged.state_dict().items()}
         checkpoint = {"state_dict": weights, "kdrobust": pl_module.payload, "epoch": trainer.current_epoch}
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        write_bytes(self.path, buffer.getvalue())
+        write_bytes(self.path, checkpoint_content(checkpoint))
 
     def summary(self) -> dict[str, Any] | None:
         """What `result.json` says: mode, best epoch, both accuracies on the validation split, the file."""

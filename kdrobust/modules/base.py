@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -12,16 +12,27 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from kdrobust.attacks import GradientAttack, NoAttack
+from kdrobust.attacks.undisturbed import seed_generators
 from kdrobust.data.batch import Batch
 from kdrobust.distributed import shard_frozen
 from kdrobust.errors import KdrobustError
 from kdrobust.losses import Objective, ObjectiveResult
+from kdrobust.modules.means import EpochMeans
 from kdrobust.randomness import address
 from kdrobust.views import Views
+
+_TERM = "train/terms/"
+#: Steps between two looks at the loss where each look waits for the device.
+_LOOK_EVERY = 50
 
 
 class TrainingError(KdrobustError):
     """Training that cannot go on: a loss that is not finite."""
+
+
+def terms_of(names: Sequence[str]) -> str:
+    """The terms among the names of a step's figures, as a message says them."""
+    return ", ".join(name.removeprefix(_TERM) for name in names if name.startswith(_TERM)) or "their sum"
 
 
 class RobustModule(pl.LightningModule):
@@ -61,6 +72,9 @@ class RobustModule(pl.LightningModule):
         # a plain dict keeps the teachers out of parameters(), state_dict() and DDP
         self.teachers: dict[str, nn.Module] = dict(teachers or {})
         self.partners = nn.ModuleDict(dict(partners or {}))
+        self.means = EpochMeans()
+        #: False where a callback decides, see `NonFinite`.
+        self.stops_at_nonfinite = True
         self.metrics = nn.ModuleDict({name: MeanMetric() for name in self.metric_names()})
 
     def metric_names(self) -> tuple[str, ...]:
@@ -163,35 +177,75 @@ class RobustModule(pl.LightningModule):
         """Let the objective's statistics over the epoch take effect."""
         self.objective.end_epoch()
 
+    def on_train_start(self) -> None:
+        """Address what the first step's model draws, see `on_train_batch_end`."""
+        self._address_draws()
+
+    def _address_draws(self) -> None:
+        # layers that draw (dropout) read torch's generators: a resumed run has to find them as they were
+        seed_generators(self.device, address(self.seed, "step", self.global_step, self.global_rank))
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The objective on one batch; every term is logged by the name its YAML gave it."""
+        """The objective on one batch; every term is logged by the name its YAML gave it.
+
+        Raises:
+            TrainingError: the loss is NaN or infinite; where looking would wait for a GPU, told up to 50 steps later.
+        """
         views = self.views(batch)
         result: ObjectiveResult = self.objective(views, self.exact_epoch)
-        if not bool(torch.isfinite(result.loss)):
-            broken = [name for name, part in result.parts.items() if not bool(torch.isfinite(part.value))]
-            culprits = ", ".join(broken) or "their sum"
-            raise TrainingError(
-                f"loss is {float(result.loss.detach())} at step {self.global_step} (terms: {culprits}); "
-                "lower optimizer.lr or set trainer.gradient_clip_val"
-            )
-        logged = {"train/loss": result.loss.detach()}
-        total = torch.stack([part.contribution.abs() for part in result.parts.values()]).sum().clamp(min=1e-12)
-        for name, part in result.parts.items():
-            logged[f"train/terms/{name}"] = part.value
-            logged[f"train/weights/{name}"] = torch.as_tensor(part.weight, dtype=torch.float32)
-            logged[f"train/weighted/{name}"] = part.contribution
-            logged[f"train/share/{name}"] = part.contribution.abs() / total
-        for role, weights in result.sample_weights.items():
-            logged[f"train/sample_weight/{role}/mean"] = weights.mean()
-            logged[f"train/sample_weight/{role}/max"] = weights.max()
-            logged[f"train/sample_weight/{role}/std"] = weights.std(unbiased=False)
+        self._measure_step(result, views, batch)
+        if self.stops_at_nonfinite and (self.device.type == "cpu" or batch_idx % _LOOK_EVERY == 0):
+            self._look()
+        return result.loss
+
+    def _measure_step(self, result: ObjectiveResult, views: Views, batch: Batch) -> None:
+        parts = result.parts
+        figures = {"train/loss": result.loss.detach()}
+        figures |= {f"train/terms/{name}": part.value for name, part in parts.items()}
+        figures |= {f"train/weighted/{name}": part.contribution for name, part in parts.items()}
+        numbers: dict[str, float] = {}
+        for name, part in parts.items():
+            weights: dict[str, Any] = figures if isinstance(part.weight, Tensor) else numbers
+            weights[f"train/weights/{name}"] = part.weight
+        for role, values in result.sample_weights.items():
+            figures[f"train/sample_weight/{role}/mean"] = values.mean()
+            figures[f"train/sample_weight/{role}/max"] = values.max()
+            figures[f"train/sample_weight/{role}/std"] = values.std(unbiased=False)
         for view in ("clean", "adversarial"):
             logits = views.computed("student", view)
             if logits is not None:
                 name = "accuracy" if view == "clean" else "robust_accuracy"
-                logged[f"train/{name}"] = (logits.argmax(dim=1) == batch.labels).float().mean()
-        self.log_dict(logged, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(batch))
-        return result.loss
+                figures[f"train/{name}"] = (logits.argmax(dim=1) == batch.labels).float().mean()
+        dtype = torch.promote_types(result.loss.dtype, torch.float32)
+        row = torch.stack([value.detach().to(dtype) for value in figures.values()])
+        sizes = row[1 + len(parts) : 1 + 2 * len(parts)].abs()
+        row = torch.cat([row, sizes / sizes.sum().clamp(min=1e-12)])
+        names = [*figures, *(f"train/share/{name}" for name in parts)]
+        self.means.add(self.global_step, names, row, numbers=numbers, weight=len(batch))
+
+    def _look(self) -> None:
+        found = self.means.first_nonfinite()
+        if found is not None:
+            step, names = found
+            raise TrainingError(
+                f"loss is not finite at step {step} (terms: {terms_of(names)}); lower optimizer.lr, set "
+                "trainer.gradient_clip_val, or go on without such steps: callbacks.nonfinite.policy=skip"
+            )
+        self.means.settle()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Log the epoch's means after its last step, before validation and what reads them."""
+        self._address_draws()
+        trainer = self.trainer
+        limit = trainer.max_steps
+        if (
+            batch_idx + 1 >= trainer.num_training_batches
+            or (trainer.should_stop and trainer.fit_loop._can_stop_early)
+            or 0 <= limit <= trainer.global_step
+        ):
+            if self.stops_at_nonfinite:
+                self._look()
+            self.log_dict(self.means.take(self.device), on_step=False, on_epoch=True, batch_size=1)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Clean accuracy, and robust accuracy where a callback has set the batch's adversarial inputs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,14 +16,24 @@ from kdrobust.attacks import AttackCallback, Threat
 from kdrobust.config import instantiate, to_plain
 from kdrobust.data import DataModule
 from kdrobust.distributed import ConfigDDPStrategy, SameConfig, finish_ranks
-from kdrobust.errors import CheckpointError, UsageError
+from kdrobust.errors import CheckpointError, StoppedError, UsageError
 from kdrobust.evaluation import model_cost
 from kdrobust.models import checkpoint_payload, file_hash, load_weights, read_checkpoint
-from kdrobust.modules import AveragedWeights, CollapseWarning, OverfittingWarning, RobustModule, RobustValidation
+from kdrobust.modules import (
+    AveragedWeights,
+    CheckpointFile,
+    CollapseWarning,
+    NonFinite,
+    OverfittingWarning,
+    RobustModule,
+    RobustValidation,
+    find_resume_point,
+    place_of,
+)
 from kdrobust.stages import figures
 from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import data_header, log, model_config, result_header
-from kdrobust.tracking import is_main_process, write_result
+from kdrobust.tracking import damage, is_main_process, write_result
 from kdrobust.tracking.metrics import MetricsCsv
 from kdrobust.tracking.recorder import close_all, record_all, recorders
 
@@ -63,7 +74,9 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str, first: Sequence[pl
     if isinstance(strategy, ConfigDDPStrategy):
         strategy.rank_command = rank_command(str(cfg.stage), folder)
     try:
-        trainer: pl.Trainer = factory(callbacks=callbacks, logger=loggers, default_root_dir=str(folder))
+        trainer: pl.Trainer = factory(
+            callbacks=callbacks, logger=loggers, default_root_dir=str(folder), plugins=[CheckpointFile()]
+        )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UsageError(f"trainer: {str(error).splitlines()[0]}") from None
     return trainer
@@ -86,26 +99,35 @@ def fit(
         KdrobustError: training failed for a reason the user can mend.
     """
     trainer = build_trainer(cfg, folder, digest, first)
-    last = folder / "last.ckpt"
-    resume = None
-    if last.exists():
-        resume = read_checkpoint(last)
-        log.info("%s: going on after epoch %d", folder, resume["epoch"])
-        for logger in trainer.loggers:
-            if isinstance(logger, MetricsCsv):
-                logger.resume(int(resume["epoch"]))
+    point = find_resume_point(folder / "last.ckpt")
+    if point is not None:
+        log.info("%s: going on after %s", folder, place_of(point[1]))
     failed = True
     try:
         for recorder in recorders(trainer.loggers):
             recorder.begin(to_plain(cfg))
-        trainer.fit(module, datamodule=data, ckpt_path=last if resume else None, weights_only=True)
+        trainer.fit(module, datamodule=data, ckpt_path=point[0] if point else None, weights_only=True)
         failed = False
+    except SystemExit as ended:
+        if isinstance(ended.__context__, KeyboardInterrupt):
+            # Lightning makes an exit code 1 of a Ctrl-C that comes before its first step
+            raise StoppedError(signal.SIGINT) from None
+        if isinstance(ended, StoppedError) and is_main_process():
+            _tell_stopped(ended, cfg, folder)
+        raise
     finally:
         launcher = trainer.strategy.launcher
         finish_ranks(getattr(launcher, "procs", []), failed=failed)
         if failed:
             close_all(trainer.loggers, failed=True)
     return trainer
+
+
+def _tell_stopped(stopped: StoppedError, cfg: DictConfig, folder: Path) -> None:
+    point = find_resume_point(folder / "last.ckpt")
+    place = f"the resume point is {place_of(point[1])}" if point else "nothing was finished yet"
+    command = f"kdrobust {cfg.stage} resume={folder}"
+    log.info("%s: %s; %s; to go on: %s, or the same command again", cfg.run.name, stopped, place, command)
 
 
 def _find(trainer: pl.Trainer, kind: type[Any]) -> Any:
@@ -166,6 +188,8 @@ def _result(
     best = folder / "best.ckpt"
     if not best.exists():
         raise CheckpointError(f"{best}: no epoch was finished and validated; raise epochs or trainer.max_time")
+    if (found := damage(best)) is not None:
+        raise CheckpointError(f"{best}: {found}; to train again from the start, delete this folder")
     checkpoint = read_checkpoint(best)
     load_weights(module.model, checkpoint, best)
     module.model.eval().cpu()
@@ -177,7 +201,7 @@ def _result(
     threat: Threat = instantiate(cfg.threat)
     cost = model_cost(module.model, data.spec)
     attack, robust, average = (_find(trainer, kind) for kind in (AttackCallback, RobustValidation, AveragedWeights))
-    warners = [_find(trainer, kind) for kind in (CollapseWarning, OverfittingWarning)]
+    warners = [_find(trainer, kind) for kind in (CollapseWarning, OverfittingWarning, NonFinite)]
     files = figures.training(folder, module.model, data, attack=robust.attack if robust else None, seed=int(cfg.seed))
     return {
         **result_header(cfg, digest),

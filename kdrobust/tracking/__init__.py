@@ -2,11 +2,13 @@
 
 from kdrobust.tracking.atomic import write_bytes, write_json, write_text
 from kdrobust.tracking.folder import hold, is_finished, lock, read_status, write_result
+from kdrobust.tracking.integrity import damage
 from kdrobust.tracking.manifest import build_manifest, versions
 from kdrobust.tracking.ranks import is_main_process, made_by
 
 __all__ = [
     "build_manifest",
+    "damage",
     "hold",
     "is_finished",
     "is_main_process",

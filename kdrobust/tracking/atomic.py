@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -14,7 +15,7 @@ from typing import Any
 from kdrobust.errors import RunFolderError
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
+def write_bytes(path: str | Path, data: bytes | memoryview, *, previous: Path | None = None) -> None:
     """Put `data` at `path` in one step; missing folders are made.
 
     The bytes go to a temporary file in the same folder, reach the disk (`fsync`), and take the place of `path` by
@@ -23,6 +24,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     Args:
         path: where the file is to be.
         data: its content.
+        previous: what the file that was at `path` is then called; None: it is gone.
 
     Raises:
         RunFolderError: the folder cannot be made or written, or the disk is full.
@@ -38,14 +40,24 @@ def write_bytes(path: str | Path, data: bytes) -> None:
             os.fsync(file.fileno())
         # mkstemp makes files only the owner can read; results are ordinary files
         os.chmod(temporary, _mode(path))
+        if previous is not None and path.exists():
+            os.replace(path, previous)
         os.replace(temporary, path)
         temporary = None
     except OSError as error:
-        raise RunFolderError(f"{path}: cannot be written ({error.strerror or error}); set run.root=FOLDER") from None
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = "free some space and start the same command again" if full else "set run.root=FOLDER"
+        raise RunFolderError(f"{path}: cannot be written ({error.strerror or error}); {remedy}") from None
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of writers that were killed; for who holds the folder."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def _mode(path: Path) -> int:

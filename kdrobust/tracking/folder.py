@@ -6,13 +6,13 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kdrobust.errors import RunFolderBusyError, RunFolderError
-from kdrobust.tracking.atomic import write_json
+from kdrobust.tracking.atomic import remove_leftovers, write_json
 
 STATUS = "status.json"
 LOCK = "run.lock"
@@ -108,6 +108,7 @@ def hold(folder: Path, *, config_hash: str) -> Iterator[Path]:
                 f"{folder}: holds an unfinished run of another configuration; choose another run.folder, or delete it"
             )
         _take_lock(folder)
+        remove_leftovers(folder)
     except OSError as error:
         raise RunFolderError(f"{folder}: cannot be written ({error.strerror}); set run.root=FOLDER") from None
     started = before.get("started") or _now()
@@ -117,7 +118,9 @@ def hold(folder: Path, *, config_hash: str) -> Iterator[Path]:
         yield folder
     except BaseException as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        write_json(folder / STATUS, {**status, "status": "failed", "ended": _now(), "error": reason})
+        # on a full disk the error is to be told, not that its status cannot be written either
+        with suppress(RunFolderError):
+            write_json(folder / STATUS, {**status, "status": "failed", "ended": _now(), "error": reason})
         raise
     else:
         write_json(folder / STATUS, {**status, "status": "completed", "ended": _now()})

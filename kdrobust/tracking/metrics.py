@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
+from kdrobust.errors import RunFolderError
 from kdrobust.tracking.atomic import write_text
 
 
 class MetricsCsv(Logger):
     """Writes every metric of an epoch into one row of `<folder>/metrics.csv`.
 
-    Lightning's own CSV logger deletes the file when a run resumes; this one drops only the rows of epochs that will be
-    trained again.
+    Lightning's own CSV logger deletes the file when a run resumes; this one goes on with the rows of the resume point,
+    and so drops those of epochs that will be trained again.
 
     Args:
         folder: the run's folder.
@@ -45,13 +47,9 @@ class MetricsCsv(Logger):
         """There is one file a run folder."""
         return ""
 
-    def resume(self, epoch: int) -> None:
-        """Take over the rows of the epochs before `epoch` from an earlier process."""
-        if not self.path.exists():
-            return
-        with self.path.open(newline="", encoding="utf-8") as file:
-            rows = [{key: value for key, value in row.items() if value != ""} for row in csv.DictReader(file)]
-        self._rows = [row for row in rows if int(row["epoch"]) < epoch]
+    def resume(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Take over the rows that an earlier process had at its resume point."""
+        self._rows = [dict(row) for row in rows]
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Nothing: the resolved config stands beside this file."""
@@ -80,4 +78,6 @@ class MetricsCsv(Logger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write the file a last time."""
-        self.save()
+        # after an error (a full disk, say) that one is to be told, not the next of its kind
+        with contextlib.suppress(*([] if status == "success" else [RunFolderError])):
+            self.save()

@@ -121,3 +121,17 @@ def test_alone_where_nothing_is_initialised(monkeypatch):
     monkeypatch.setattr("torch.distributed.get_world_size", lambda: 3)
     assert position() == (1, 3)
     assert torch.cat(list(UnpaddedDistributedSampler(size=7, batch_size=2))).tolist() == [1, 4]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_batches_that_were_trained_on_are_left_out_in_their_epoch_only(rank):
+    def batches(epoch, trained):
+        sampler = ShuffledBatches(size=23, batch_size=3, seed=5, rank=rank, replicas=2)
+        sampler.trained = trained
+        sampler.set_epoch(epoch)
+        assert len(sampler) == 3
+        return [batch.tolist() for batch in sampler]
+
+    whole = batches(4, (0, 0))
+    assert batches(4, (4, 2)) == whole[2:]
+    assert batches(5, (4, 2)) == batches(5, (0, 0)) != whole

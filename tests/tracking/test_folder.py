@@ -86,3 +86,26 @@ def test_results_are_checked_against_their_schema(tmp_path):
         with pytest.raises(RunFolderError, match=r"result\.json"):
             write_result(tmp_path, result(**wrong))
     assert json.loads((tmp_path / "result.json").read_text())["seconds"] == 1.5
+
+
+def test_a_status_that_cannot_be_written_does_not_hide_the_error(tmp_path, monkeypatch):
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    def fails():
+        monkeypatch.setattr("os.fsync", full)
+        raise ValueError("told")
+
+    with pytest.raises(ValueError, match="told"), hold(tmp_path, config_hash=HASH):
+        fails()
+    assert read_status(tmp_path)["status"] == "running"
+    assert not (tmp_path / "run.lock").exists()
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+    (tmp_path / ".last.ckpt.abc.tmp").write_text("half")
+    (tmp_path / "mine.tmp").write_text("kept")
+    with hold(tmp_path, config_hash=HASH):
+        pass
+    assert not (tmp_path / ".last.ckpt.abc.tmp").exists()
+    assert (tmp_path / "mine.tmp").exists()

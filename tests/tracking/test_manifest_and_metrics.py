@@ -29,8 +29,12 @@ def test_a_resumed_run_keeps_the_rows_before_it(tmp_path):
     for epoch in range(3):
         first.log_metrics({"epoch": epoch, "train/loss": float(epoch)}, step=epoch)
     first.save()
+    before = [dict(row) for row in first.rows[:2]]
     second = MetricsCsv(tmp_path)
-    second.resume(2)
+    second.resume(before)
+    second.log_metrics({"epoch": 1, "val/accuracy": 0.5}, step=1)
+    # the resume point may be gone back to
+    assert before == [{"epoch": 0, "train/loss": 0.0}, {"epoch": 1, "train/loss": 1.0}]
     second.log_metrics({"epoch": 2, "train/loss": 9.0}, step=2)
     second.save()
     assert [row["train/loss"] for row in read(tmp_path / "metrics.csv")] == ["0.0", "1.0", "9.0"]

@@ -1,0 +1,79 @@
+"""`kdrobust STAGE resume=FOLDER`: go on with an interrupted run, by the configuration in its own folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from kdrobust.errors import UsageError
+from kdrobust.tracking.folder import is_finished
+
+KEY = "resume"
+_CONFIG = "config_resolved.yaml"
+
+
+def resume(stage: str, arguments: Sequence[str]) -> Any:
+    """Run a stage again in a folder it was interrupted in.
+
+    Args:
+        stage: which stage.
+        arguments: of the command line; `resume=FOLDER` and nothing else.
+
+    Returns:
+        What the stage returns; None where the run is finished, which is said.
+
+    Raises:
+        UsageError: other arguments, or no folder of such a run.
+    """
+    (given,) = [text for text in arguments if text.startswith(f"{KEY}=")][:1]
+    others = [text for text in arguments if text != given]
+    if others:
+        raise UsageError(f"{others[0]}: {given} goes on by the run's own configuration; leave out everything else")
+    folder = Path(given.partition("=")[2]).expanduser()
+    cfg = _config(stage, folder, given)
+    if is_finished(folder):
+        print(f"{folder}: is finished, see result.json there; without {KEY}= the same settings make a new folder")
+        return None
+    _log_as_before(folder)
+    # slow to import, and not needed for a refusal
+    from kdrobust.config import register
+    from kdrobust.stages.run import run_stage_in
+
+    register()
+    return run_stage_in(stage, cfg, Path(str(cfg.run.folder)))
+
+
+def _config(stage: str, folder: Path, given: str) -> DictConfig:
+    if not folder.is_dir():
+        raise UsageError(f"{given}: no such folder; runs of this stage lie in {Path('outputs', stage)}")
+    if (folder.parent / "sweep.json").exists():
+        raise UsageError(f"{given}: a job of a sweep; use kdrobust sweep resume {folder.parent}")
+    try:
+        cfg = OmegaConf.load(folder / _CONFIG)
+        own, place = str(cfg.stage), Path(str(cfg.run.folder))
+    except Exception:
+        # any YAML may stand there
+        raise UsageError(f"{given}: no run of kdrobust: it has no readable {_CONFIG}") from None
+    assert isinstance(cfg, DictConfig)
+    if own != stage:
+        raise UsageError(f"{given}: a run of stage {own}; use kdrobust {own} {given}")
+    if place.absolute().resolve() != folder.absolute().resolve():
+        raise UsageError(
+            f"{given}: its run was made as {place}, which its files name; move it back, or start where it was started"
+        )
+    return cfg
+
+
+def _log_as_before(folder: Path) -> None:
+    from hydra.core.utils import configure_log
+
+    try:
+        settings = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.job_logging
+        configure_log(settings)
+    except Exception:
+        # whatever is wrong with that file, the run can go on
+        logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S")

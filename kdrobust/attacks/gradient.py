@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 
 from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
-from kdrobust.attacks.goals import Climb, Target, cross_entropy, describe_goal, find_goal, normal_tensor
+from kdrobust.attacks.goals import (
+    NEED_LIVE_TEACHER,
+    Climb,
+    Target,
+    cross_entropy,
+    describe_goal,
+    find_goal,
+    normal_tensor,
+)
+from kdrobust.attacks.kernels import PRECISIONS, climbed
 from kdrobust.attacks.result import AttackResult, Track, better_of, improve
 from kdrobust.attacks.settings import choice, count, number
 from kdrobust.attacks.slope import look, slope
@@ -26,6 +35,7 @@ class _Ascent:
     """One batch to attack: whom, what to climb, from where, how far."""
 
     target: Target
+    exact: Model
     climb: Climb
     sign: float
     keys: Tensor
@@ -57,6 +67,9 @@ class GradientAttack:
             that is fooled takes no part in later restarts, which changes no verdict.
         model_mode: the mode the model is attacked in: `eval`, or `train` where a paper's code does so.
         targeted: descend, and read the labels as the classes wanted.
+        precision: what is climbed in eval mode, see `kdrobust.attacks.kernels.climbed`: `exact`, the model itself;
+            `fp32`, its folded form; `bf16`, that in half precision; `auto`, by the network's size and the hardware.
+            Verdicts of `run` are the exact model's.
         eot: draws of the model's own noise that each gradient, and each verdict, is a mean of (expectation over
             transformation, Athalye et al. 2018); 1 for models without. Costs as many times more.
 
@@ -80,6 +93,7 @@ class GradientAttack:
         model_mode: str = "eval",
         targeted: bool = False,
         eot: int = 1,
+        precision: str = "exact",
     ) -> None:
         self.threat = threat
         self.goal = goal
@@ -92,6 +106,7 @@ class GradientAttack:
         self.model_mode = choice("model_mode", model_mode, ("eval", "train"))
         self.targeted = targeted
         self.eot = count("eot", eot, least=1)
+        self.precision = choice("precision", precision, PRECISIONS)
         self._bind = find_goal(goal)
 
     def __call__(
@@ -210,6 +225,7 @@ class GradientAttack:
             "model_mode": self.model_mode,
             "targeted": self.targeted,
             "eot": self.eot,
+            "precision": self.precision,
         }
 
     @contextmanager
@@ -242,9 +258,11 @@ class GradientAttack:
                 check_inputs(target.inputs, target.labels, self.threat.bounds)
                 with torch.no_grad():
                     check_logits(target.model(target.inputs), target.labels)
+            target = self._fast(target)
             factor = per_sample(normal_tensor(scale), target.inputs) if isinstance(scale, Tensor) else scale
             yield _Ascent(
                 target=target,
+                exact=given.model,
                 climb=self._bind(target),
                 sign=-1.0 if self.targeted else 1.0,
                 keys=default_keys(target.inputs) if keys is None else normal_tensor(keys).to(target.inputs.device),
@@ -255,6 +273,14 @@ class GradientAttack:
                 initial=None if initial is None else normal_tensor(initial),
                 survived=survived,
             )
+
+    def _fast(self, target: Target) -> Target:
+        """The same, with the forms of model and teacher that are climbed."""
+        teacher = target.teacher
+        if teacher is not None and self.goal in NEED_LIVE_TEACHER:
+            teacher = climbed(teacher, self.precision, target.inputs)
+        model = target.model if self.model_mode != "eval" else climbed(target.model, self.precision, target.inputs)
+        return replace(target, model=model, teacher=teacher)
 
     def _some(self, ascent: _Ascent, rows: Tensor) -> _Ascent:
         target = ascent.target.rows(rows)
@@ -278,6 +304,9 @@ class GradientAttack:
         track: list[Track] = []
         self._walk(ascent, restart, track)
         (found,) = track
+        if ascent.target.model is not ascent.exact:
+            exact = look(ascent.exact, ascent.climb, found.point, sign=ascent.sign)
+            found.take(found.point, *exact)
         wanted = found.logits.argmax(dim=1) == ascent.target.labels
         return AttackResult(
             adversarial=found.point,
@@ -314,8 +343,8 @@ class GradientAttack:
             if velocity is not None:
                 size = gradient.flatten(1).abs().sum(dim=1).clamp(min=torch.finfo(gradient.dtype).tiny)
                 velocity = self.momentum * velocity + gradient / per_sample(size, gradient)
-            moved = point + self.threat.step(gradient if velocity is None else velocity, ascent.size)
-            point = self.threat.project(moved, ascent.target.inputs, ascent.radius)
+            direction = gradient if velocity is None else velocity
+            point = self.threat.ascend(point, direction, ascent.target.inputs, ascent.size, ascent.radius)
         if not self.steps and not inside:
             point = self.threat.project(point, ascent.target.inputs, ascent.radius)
         if track is not None:

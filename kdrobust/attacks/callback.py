@@ -7,7 +7,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from kdrobust.attacks.gradient import GradientAttack, NoAttack
+from kdrobust.attacks.gradient import GradientAttack
+from kdrobust.attacks.none import NoAttack
 from kdrobust.data.batch import Batch
 
 

@@ -290,7 +290,7 @@ class GradientAttack:
             adversarial=found.point,
             goal_start=found.begun,
             goal_end=found.value,
-            fooled=ascent.fooled(found.logits, ascent.target.labels),
+            fooled=ascent.fooled(found.logits, torch.arange(len(found.logits), device=found.logits.device)),
         )
 
     def _walk(self, ascent: Task, restart: int, track: list[Track] | None = None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from kdrobust.attacks.kernels import confirmed
 from kdrobust.attacks.result import AttackResult, higher
 from kdrobust.attacks.slope import look, slope
 from kdrobust.attacks.task import Task
@@ -42,9 +43,7 @@ def hunt(threat: Threat, task: Task, start: Tensor, *, steps: int, exact_steps: 
             value, logits = look(model, on.climb, point, sign=on.sign)
         else:
             value, logits, gradient = slope(model, on.climb, point, sign=on.sign)
-        falls = on.fooled(logits, on.target.labels)
-        if model is not on.exact:
-            falls = _confirmed(on, point, falls)
+        falls = confirmed(model, on.exact, point, logits, on.fooled)
         if worth is None:
             begun = value.clone()
             worth = torch.full_like(value, torch.nan)
@@ -53,7 +52,7 @@ def hunt(threat: Threat, task: Task, start: Tensor, *, steps: int, exact_steps: 
         worth[rows] = torch.where(better, value, worth[rows])
         fooled[rows] = falls
         if survived is not None and not last:
-            survived[rows] += (~on.fooled(logits, on.target.labels)).to(survived.dtype)
+            survived[rows] += (~falls).to(survived.dtype)
         if last:
             break
         if bool(falls.any()):
@@ -64,12 +63,3 @@ def hunt(threat: Threat, task: Task, start: Tensor, *, steps: int, exact_steps: 
         point = threat.ascend(point, gradient, on.target.inputs, on.size, on.radius)
     assert worth is not None
     return AttackResult(adversarial=best, goal_start=begun, goal_end=worth, fooled=fooled)
-
-
-def _confirmed(task: Task, point: Tensor, falls: Tensor) -> Tensor:
-    candidates = torch.nonzero(falls).flatten()
-    if not len(candidates):
-        return falls
-    with torch.no_grad():
-        logits = task.exact(point[candidates])
-    return falls.index_copy(0, candidates, task.fooled(logits, task.target.labels[candidates]))

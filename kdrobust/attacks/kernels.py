@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -69,6 +70,26 @@ def climbed(model: Model, precision: str, inputs: Tensor) -> Model:
         return model
     folded.refresh()
     return folded
+
+
+def confirmed(
+    model: Model, exact: Model, points: Tensor, logits: Tensor, judge: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
+    """Which samples a form of a model gets wrong and the model itself too, [B] bool.
+
+    Args:
+        model: the form that was asked; where it is the model itself, nothing is asked again.
+        exact: the model.
+        points: [B, ...].
+        logits: what the form answered, [B, K].
+        judge: called with logits [b, K] and the places [b] of their samples; whether they are wrong, [b] bool.
+    """
+    wrong = judge(logits, torch.arange(len(logits), device=logits.device))
+    rows = torch.nonzero(wrong).flatten() if model is not exact else wrong.new_empty(0)
+    if not len(rows):
+        return wrong
+    with torch.no_grad():
+        return wrong.index_copy(0, rows, judge(exact(points[rows]), rows))
 
 
 def has_fast_bf16(device: torch.device) -> bool:

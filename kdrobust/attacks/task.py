@@ -63,12 +63,12 @@ class Task:
             survived=None if self.survived is None else torch.zeros_like(self.survived[rows]),
         )
 
-    def fooled(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Whether such answers are what the attack wants, [B] bool.
+    def fooled(self, logits: Tensor, rows: Tensor) -> Tensor:
+        """Whether such answers are what the attack wants, [b] bool.
 
         Args:
-            logits: [B, K].
-            labels: [B] int64.
+            logits: of some samples, [b, K].
+            rows: their places, [b].
         """
-        same = logits.argmax(dim=1) == labels
+        same = logits.argmax(dim=1) == self.target.labels[rows]
         return same if self.sign < 0 else ~same

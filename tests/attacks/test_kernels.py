@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from kdrobust.attacks import GradientAttack, Threat, kernels
-from kdrobust.attacks.kernels import climbed, has_fast_bf16
+from kdrobust.attacks import APGD, GradientAttack, Square, Threat, kernels
+from kdrobust.attacks.kernels import climbed, confirmed, has_fast_bf16
 from kdrobust.errors import UsageError
 from kdrobust.models import Classifier, ConvNet, MobileNetV2, ResNet
 from kdrobust.models.folded import Folded
@@ -163,3 +163,44 @@ def test_the_model_is_left_as_it_was():
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(module.training for module in model.modules())
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "attack", [APGD(threat=THREAT, steps=6), Square(threat=THREAT, queries=40)], ids=["apgd", "square"]
+)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_measuring_attacks_break_what_the_exact_model_gets_wrong(attack, precision):
+    model, (inputs, _) = network(), batch(32)
+    with torch.no_grad():
+        model.network.head.bias -= model(inputs).mean(dim=0)
+        labels = model(inputs).argmax(dim=1)
+    attack.precision = "exact"
+    expected = attack.run(model, inputs, labels).fooled
+    attack.precision = precision
+    found = attack.run(model, inputs, labels)
+    assert attack.describe()["precision"] == precision
+    assert torch.equal(found.fooled, model(found.adversarial).argmax(dim=1) != labels)
+    assert int(expected.sum()) > 0
+    # a random search takes another path where two values are nearly the same: it may end better or worse
+    assert int(found.fooled.sum()) >= int(expected.sum()) - (3 if isinstance(attack, Square) else 1)
+
+
+def test_confirmation_asks_about_candidates_alone():
+    asked = []
+
+    def exact(points):
+        asked.append(points.flatten().tolist())
+        return torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+
+    points = torch.arange(4.0).unsqueeze(1)
+    form = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    labels = torch.zeros(4, dtype=torch.long)
+
+    def judge(logits, rows):
+        return logits.argmax(dim=1) != labels[rows]
+
+    assert confirmed(None, exact, points, form, judge).tolist() == [False, False, False, True]
+    assert asked == [[1.0, 3.0]]
+    assert confirmed(exact, exact, points, form, judge).tolist() == [False, True, False, True]
+    assert confirmed(None, exact, points, form.flip(1) * 0, judge).tolist() == [False] * 4
+    assert len(asked) == 1

@@ -30,6 +30,7 @@ class AttackCallback(pl.Callback):
         self.attack = attack
         self.warmup = warmup
         self._checked = False
+        self._climbed: str | None = None
 
     def scale(self, exact_epoch: float, epochs: int) -> float:
         """Factor on ε at a point of the training, in [0, 1]."""
@@ -47,4 +48,10 @@ class AttackCallback(pl.Callback):
             batch.adversarial = pl_module.craft(
                 self.attack, batch, where=trainer.current_epoch, scale=scale, validate=not self._checked
             )
+        if not self._checked and isinstance(self.attack, GradientAttack):
+            self._climbed = self.attack.climbs(pl_module.model)
         self._checked = True
+
+    def describe(self) -> dict[str, Any]:
+        """The attack's settings, and as `climbed` what `precision` came to on this machine, once it has attacked."""
+        return self.attack.describe() | ({"climbed": self._climbed} if self._climbed else {})

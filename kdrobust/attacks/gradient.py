@@ -20,7 +20,7 @@ from kdrobust.attacks.goals import (
     normal_tensor,
 )
 from kdrobust.attacks.hunt import hunt
-from kdrobust.attacks.kernels import PRECISIONS, climbed
+from kdrobust.attacks.kernels import PRECISIONS, climbed, form_of
 from kdrobust.attacks.result import AttackResult, Track, better_of, improve
 from kdrobust.attacks.settings import choice, count, number
 from kdrobust.attacks.slope import look, slope
@@ -220,6 +220,10 @@ class GradientAttack:
             "precision": self.precision,
             **({"exact_steps": self.exact_steps} if self.keep == "fooling" else {}),
         }
+
+    def climbs(self, model: Model) -> str:
+        """What it climbed of a model when it last attacked it: `exact`, `fp32` or `bf16`."""
+        return form_of(model, self.precision if self.model_mode == "eval" else "exact")
 
     @contextmanager
     def _ascent(

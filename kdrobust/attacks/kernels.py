@@ -18,6 +18,7 @@ PRECISIONS = ("auto", "exact", "fp32", "bf16")
 #: Operations of a forward pass from which `auto` leaves the exact model: below, a step costs little anyway, and a run
 #: has the same bits on every machine that it had before.
 WORTHWHILE = 2_000_000
+_NAMES = {None: "exact", torch.float32: "fp32", torch.bfloat16: "bf16"}
 #: Samples that a folded model is compared on with the exact one before it is used.
 _COMPARED = 4
 
@@ -70,6 +71,16 @@ def climbed(model: Model, precision: str, inputs: Tensor) -> Model:
         return model
     folded.refresh()
     return folded
+
+
+def form_of(model: Model, precision: str) -> str:
+    """What the latest attack of this precision on a model climbed: `exact`, `fp32` or `bf16`."""
+    known = _KNOWN.get(model) if isinstance(model, nn.Module) else None
+    if precision == "exact" or known is None or not known.foldable:
+        return "exact"
+    if precision == "auto":
+        return _NAMES[known.automatic]
+    return precision if known.folded else "exact"
 
 
 def confirmed(

@@ -167,7 +167,7 @@ def _result(
         "data": {"name": data.name, "fingerprint": data.fingerprint},
         "model": {"parameters": cost.parameters, "flops": cost.flops, "size_bytes": cost.size_bytes},
         "threat": threat.describe(),
-        "attack": attack.attack.describe() if attack and module.objective.needs_attack else {},
+        "attack": attack.describe() if attack and module.objective.needs_attack else {},
         "validation_attack": robust.attack.describe() if robust else {},
         "weights": module.objective.describe(),
         "validation": validation,

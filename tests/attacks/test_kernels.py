@@ -21,7 +21,7 @@ THREAT = Threat(norm="linf", eps=8 / 255)
 
 def network(kind=ResNet, seed=0, **options):
     torch.manual_seed(seed)
-    options = options or ({"blocks": (1, 1), "width": 0.5} if kind is ResNet else {})
+    options = options or ({"blocks": (1, 1), "width": 0.25} if kind is ResNet else {})
     return Classifier(kind(spec=SPEC, **options), spec=SPEC, normalize=True).eval()
 
 
@@ -204,3 +204,19 @@ def test_confirmation_asks_about_candidates_alone():
     assert confirmed(exact, exact, points, form, judge).tolist() == [False, True, False, True]
     assert confirmed(None, exact, points, form.flip(1) * 0, judge).tolist() == [False] * 4
     assert len(asked) == 1
+
+
+def test_what_was_climbed(half):
+    inputs, labels = batch()
+    for model, wanted, found in [
+        (network(), "auto", "bf16"),
+        (network(), "fp32", "fp32"),
+        (network(), "exact", "exact"),
+        (network(ConvNet), "auto", "exact"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(768, 5)), "bf16", "exact"),
+    ]:
+        attack = GradientAttack(threat=THREAT, steps=1, precision=wanted)
+        assert attack.climbs(model) == "exact"
+        attack(model, inputs, labels)
+        assert attack.climbs(model) == found
+    assert GradientAttack(threat=THREAT, precision="fp32", model_mode="train").climbs(network()) == "exact"

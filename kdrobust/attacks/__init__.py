@@ -8,7 +8,8 @@ from kdrobust.attacks.cw import CarliniWagner
 from kdrobust.attacks.ddn import DDN
 from kdrobust.attacks.fmn import FMN
 from kdrobust.attacks.goals import GOALS, Target
-from kdrobust.attacks.gradient import GradientAttack, NoAttack
+from kdrobust.attacks.gradient import GradientAttack
+from kdrobust.attacks.none import NoAttack
 from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.square import Square
 from kdrobust.attacks.threat import Threat

@@ -19,6 +19,7 @@ from kdrobust.attacks.goals import (
     likeliest_others,
     normal_tensor,
 )
+from kdrobust.attacks.kernels import PRECISIONS
 from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.samples import EvaluationAttack, Findings, prepared
 from kdrobust.attacks.settings import choice, count, number
@@ -47,6 +48,8 @@ class APGD(EvaluationAttack):
         start: where a restart begins, see `Threat.random_start`.
         eot: draws of the model's own noise each gradient is a mean of; 1 for deterministic models.
         compact: let a sample go as soon as it is broken. Changes no verdict; x' is then the first point that fools.
+        precision: which form of the model is climbed, see `kdrobust.attacks.kernels.climbed`; what it breaks, the exact
+            model confirms.
 
     Raises:
         UsageError: a value outside its range; names the key.
@@ -68,6 +71,7 @@ class APGD(EvaluationAttack):
         start: str = "uniform",
         eot: int = 1,
         compact: bool = True,
+        precision: str = "exact",
     ) -> None:
         self.threat = threat
         self.goal = goal
@@ -78,6 +82,7 @@ class APGD(EvaluationAttack):
         self.start = choice("start", start, STARTS)
         self.eot = count("eot", eot, least=1)
         self.compact = compact
+        self.precision = choice("precision", precision, PRECISIONS)
         self._bind = find_goal(goal)
         self._climber = Climber(
             threat=threat, bind=self._bind, steps=self.steps, rho=self.rho, draws=self.eot, compact=compact
@@ -112,10 +117,16 @@ class APGD(EvaluationAttack):
             AttackError: inputs or outputs the attack cannot be honest about.
             UsageError: fewer classes than the goal needs.
         """
-        with prepared(model, inputs, labels, keys=keys, seed=seed, bounds=self.threat.box, validate=validate) as (
-            samples,
-            logits,
-        ):
+        with prepared(
+            model,
+            inputs,
+            labels,
+            keys=keys,
+            seed=seed,
+            bounds=self.threat.box,
+            validate=validate,
+            precision=self.precision,
+        ) as (samples, logits):
             aims: list[Tensor | None] = [None]
             if self.targeted:
                 aims = list(likeliest_others(logits, samples.labels, self.targets).unbind(dim=1))
@@ -167,6 +178,7 @@ class APGD(EvaluationAttack):
             validate=validate,
             initial=initial,
             targets=targets,
+            precision=self.precision,
         ) as (samples, _):
             return self._climber.climb(samples, normal_tensor(initial), seed=seed)
 
@@ -182,6 +194,7 @@ class APGD(EvaluationAttack):
             "start": self.start,
             "eot": self.eot,
             "compact": self.compact,
+            "precision": self.precision,
         }
         return described | ({"targets": self.targets} if self.targeted else {})
 

@@ -63,7 +63,7 @@ class Climber:
         start = self.threat.clip(start)
         climb = samples.bind(self.bind)
         value, logits, gradient = slope(samples.model, climb, start, draws=self.draws, seed=address(seed, "step", 0))
-        wrong = logits.argmax(dim=1) != samples.labels
+        wrong = samples.wrong(start, logits)
         found = Ascent(
             begun=value,
             best=start.clone(),
@@ -86,7 +86,7 @@ class Climber:
             before = on.value
             at = address(seed, "step", step)
             on.value, logits, on.gradient = slope(samples.model, climb, on.point, draws=self.draws, seed=at)
-            wrong = logits.argmax(dim=1) != samples.labels
+            wrong = samples.wrong(on.point, logits)
             fell = on.rows[wrong]
             found.fooled[fell] = True
             found.fooling[fell], found.fooling_value[fell] = on.point[wrong], on.value[wrong]

@@ -8,7 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from kdrobust.attacks.gradient import GradientAttack, NoAttack
+from kdrobust.attacks.gradient import GradientAttack
+from kdrobust.attacks.none import NoAttack
 from kdrobust.data.batch import Batch
 
 #: In units of ε: the step at which one-step training is at its best (Wong et al. 2020, arXiv:2001.03994).
@@ -45,6 +46,7 @@ class AttackCallback(pl.Callback):
         self.growth = growth
         self.first_steps = first_steps
         self._checked = False
+        self._climbed: str | None = None
 
     def scale(self, exact_epoch: float, epochs: int) -> float:
         """Factor on ε at a point of the training, in [0, 1]."""
@@ -63,9 +65,10 @@ class AttackCallback(pl.Callback):
         return shorter
 
     def describe(self) -> dict[str, Any]:
-        """The attack's settings and the schedule's as plain values, for result files."""
+        """The attack's settings and the schedule's, and as `climbed` what `precision` came to, once it has attacked."""
         schedule = {"warmup": self.warmup, "growth": self.growth, "first_steps": self.first_steps}
-        return {**self.attack.describe(), **schedule}
+        climbed = {"climbed": self._climbed} if self._climbed else {}
+        return {**self.attack.describe(), **schedule, **climbed}
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
         """Craft x' with the current weights."""
@@ -81,4 +84,6 @@ class AttackCallback(pl.Callback):
             batch.adversarial = pl_module.craft(
                 attack, batch, where=trainer.current_epoch, scale=scale, validate=not self._checked
             )
+        if not self._checked and isinstance(self.attack, GradientAttack):
+            self._climbed = self.attack.climbs(pl_module.model)
         self._checked = True

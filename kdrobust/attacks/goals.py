@@ -172,14 +172,29 @@ def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
     return kl_per_class(lift(target) / temperature, lift(logits) / temperature).sum(dim=1)
 
 
+def kl_to_fixed(target: Tensor, temperature: float = 1.0) -> Climb:
+    """`kl` to a target that stays, to the last bit; its softmax is taken once and not at every step.
+
+    Args:
+        target: logits without graph, [B, K].
+        temperature: τ > 0.
+    """
+    log_target = F.log_softmax(lift(target) / temperature, dim=1)
+    probability = log_target.exp()
+
+    def climb(adversarial: Tensor, logits: Tensor) -> Tensor:
+        return (probability * (log_target - F.log_softmax(lift(logits) / temperature, dim=1))).sum(dim=1)
+
+    return climb
+
+
 def kl_to_teacher(target: Target, *, temperature: float = 1.0) -> Climb:
     """Climb KL(T(x) ‖ S(x')), T(x) fixed.
 
     Source: RSLAD, Zi et al., ICCV 2021, arXiv:2108.07969.
     """
     check_temperature(temperature)
-    fixed = target.teacher_on_clean()
-    return lambda adversarial, logits: kl(fixed, logits, temperature)
+    return kl_to_fixed(target.teacher_on_clean(), temperature)
 
 
 def kl_to_live_teacher(target: Target, *, temperature: float = 1.0) -> Climb:
@@ -238,7 +253,7 @@ def kl_to_clean(target: Target, *, temperature: float = 1.0) -> Climb:
     check_temperature(temperature)
     with torch.no_grad():
         fixed = target.model(target.inputs).detach()
-    return lambda adversarial, logits: kl(fixed, logits, temperature)
+    return kl_to_fixed(fixed, temperature)
 
 
 def likeliest_others(logits: Tensor, labels: Tensor, count: int) -> Tensor:

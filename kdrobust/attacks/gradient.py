@@ -4,37 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
-from kdrobust.attacks.goals import Climb, Target, cross_entropy, describe_goal, find_goal, normal_tensor
+from kdrobust.attacks.goals import (
+    NEED_LIVE_TEACHER,
+    Climb,
+    Target,
+    describe_goal,
+    find_goal,
+    normal_tensor,
+)
+from kdrobust.attacks.hunt import hunt
+from kdrobust.attacks.kernels import PRECISIONS, climbed, form_of
 from kdrobust.attacks.result import AttackResult, Track, better_of, improve
 from kdrobust.attacks.settings import choice, count, number
 from kdrobust.attacks.slope import look, slope
+from kdrobust.attacks.task import Task
 from kdrobust.attacks.threat import STARTS, Threat, default_keys, per_sample
 from kdrobust.attacks.undisturbed import undisturbed
 from kdrobust.errors import UsageError
 from kdrobust.randomness import address
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Ascent:
-    """One batch to attack: whom, what to climb, from where, how far."""
-
-    target: Target
-    climb: Climb
-    sign: float
-    keys: Tensor
-    seed: int
-    scale: float | Tensor
-    radius: float | Tensor
-    size: float | Tensor
-    initial: Tensor | None
-    survived: Tensor | None = None
 
 
 class GradientAttack:
@@ -54,9 +48,14 @@ class GradientAttack:
         momentum: μ >= 0; 0 is plain PGD.
         restarts: independent runs; per sample one that fools is kept first, then the highest goal.
         keep: `last` returns the last iterate, `best` the one with the highest goal, the start included; then a sample
-            that is fooled takes no part in later restarts, which changes no verdict.
+            that is fooled takes no part in later restarts, which changes no verdict; `fooling`, for measuring, the
+            first iterate that fools, where a sample leaves the batch, else the one with the highest goal.
+        exact_steps: with `fooling`, how many of the last steps climb the exact model, whatever `precision`.
         model_mode: the mode the model is attacked in: `eval`, or `train` where a paper's code does so.
         targeted: descend, and read the labels as the classes wanted.
+        precision: what is climbed in eval mode, see `kdrobust.attacks.kernels.climbed`: `exact`, the model itself;
+            `fp32`, its folded form; `bf16`, that in half precision; `auto`, by the network's size and the hardware.
+            Verdicts of `run` are the exact model's.
         eot: draws of the model's own noise that each gradient, and each verdict, is a mean of (expectation over
             transformation, Athalye et al. 2018); 1 for models without. Costs as many times more.
 
@@ -80,6 +79,8 @@ class GradientAttack:
         model_mode: str = "eval",
         targeted: bool = False,
         eot: int = 1,
+        precision: str = "exact",
+        exact_steps: int = 0,
     ) -> None:
         self.threat = threat
         self.goal = goal
@@ -88,11 +89,17 @@ class GradientAttack:
         self.start = choice("start", start, STARTS)
         self.momentum = number("momentum", momentum)
         self.restarts = count("restarts", restarts, least=1)
-        self.keep = choice("keep", keep, ("last", "best"))
+        self.keep = choice("keep", keep, ("last", "best", "fooling"))
         self.model_mode = choice("model_mode", model_mode, ("eval", "train"))
         self.targeted = targeted
         self.eot = count("eot", eot, least=1)
+        self.precision = choice("precision", precision, PRECISIONS)
+        self.exact_steps = count("exact_steps", exact_steps, least=0)
         self._bind = find_goal(goal)
+        if self.keep == "fooling" and (self.momentum or self.eot > 1):
+            raise UsageError("attack.keep=fooling: goes with momentum=0 and eot=1; use keep=best")
+        if self.keep != "fooling" and self.exact_steps:
+            raise UsageError(f"attack.exact_steps={exact_steps}: goes with keep=fooling alone; set it to 0")
 
     def __call__(
         self,
@@ -136,7 +143,7 @@ class GradientAttack:
             AttackError: inputs or outputs the attack cannot be honest about.
             UsageError: a goal that lacks what it looks at, or that is flat where the attack starts.
         """
-        if self.restarts > 1 or self.keep == "best":
+        if self.restarts > 1 or self.keep != "last":
             return self.run(
                 model,
                 inputs,
@@ -189,7 +196,7 @@ class GradientAttack:
                 rows = torch.nonzero(~found.fooled).flatten()
                 if not len(rows):
                     break
-                standing = self._some(ascent, rows)
+                standing = ascent.rows(rows)
                 found = improve(found, rows, self._search(standing, restart=restart))
                 if ascent.survived is not None and standing.survived is not None:
                     ascent.survived[rows] = standing.survived
@@ -210,7 +217,13 @@ class GradientAttack:
             "model_mode": self.model_mode,
             "targeted": self.targeted,
             "eot": self.eot,
+            "precision": self.precision,
+            **({"exact_steps": self.exact_steps} if self.keep == "fooling" else {}),
         }
+
+    def climbs(self, model: Model) -> str:
+        """What it climbed of a model when it last attacked it: `exact`, `fp32` or `bf16`."""
+        return form_of(model, self.precision if self.model_mode == "eval" else "exact")
 
     @contextmanager
     def _ascent(
@@ -222,7 +235,7 @@ class GradientAttack:
         initial: Tensor | None,
         validate: bool,
         survived: Tensor | None,
-    ) -> Iterator[_Ascent]:
+    ) -> Iterator[Task]:
         check_shapes(given.inputs, given.labels, keys=keys, initial=initial, targets=given.targets)
         if self.goal == "kl_to_clean" and self.start == "none" and initial is None and self.steps:
             raise UsageError("attack.start=none: kl_to_clean has no gradient at x itself; use attack.start=normal")
@@ -242,10 +255,13 @@ class GradientAttack:
                 check_inputs(target.inputs, target.labels, self.threat.bounds)
                 with torch.no_grad():
                     check_logits(target.model(target.inputs), target.labels)
+            target = self._fast(target)
             factor = per_sample(normal_tensor(scale), target.inputs) if isinstance(scale, Tensor) else scale
-            yield _Ascent(
+            yield Task(
                 target=target,
+                exact=given.model,
                 climb=self._bind(target),
+                bind=self._bind,
                 sign=-1.0 if self.targeted else 1.0,
                 keys=default_keys(target.inputs) if keys is None else normal_tensor(keys).to(target.inputs.device),
                 seed=seed,
@@ -256,37 +272,32 @@ class GradientAttack:
                 survived=survived,
             )
 
-    def _some(self, ascent: _Ascent, rows: Tensor) -> _Ascent:
-        target = ascent.target.rows(rows)
+    def _fast(self, target: Target) -> Target:
+        """The same, with the forms of model and teacher that are climbed."""
+        teacher = target.teacher
+        if teacher is not None and self.goal in NEED_LIVE_TEACHER:
+            teacher = climbed(teacher, self.precision, target.inputs)
+        model = target.model if self.model_mode != "eval" else climbed(target.model, self.precision, target.inputs)
+        return replace(target, model=model, teacher=teacher)
 
-        def pick(value: float | Tensor) -> float | Tensor:
-            return value[rows] if isinstance(value, Tensor) else value
-
-        return replace(
-            ascent,
-            target=target,
-            climb=self._bind(target),
-            keys=ascent.keys[rows],
-            scale=pick(ascent.scale),
-            radius=pick(ascent.radius),
-            size=pick(ascent.size),
-            initial=None,
-            survived=None if ascent.survived is None else torch.zeros_like(ascent.survived[rows]),
-        )
-
-    def _search(self, ascent: _Ascent, restart: int) -> AttackResult:
+    def _search(self, ascent: Task, restart: int) -> AttackResult:
+        if self.keep == "fooling":
+            start, _ = self._begin(ascent, restart)
+            return hunt(self.threat, ascent, start, steps=self.steps, exact_steps=self.exact_steps)
         track: list[Track] = []
         self._walk(ascent, restart, track)
         (found,) = track
-        wanted = found.logits.argmax(dim=1) == ascent.target.labels
+        if ascent.target.model is not ascent.exact:
+            exact = look(ascent.exact, ascent.climb, found.point, sign=ascent.sign)
+            found.take(found.point, *exact)
         return AttackResult(
             adversarial=found.point,
             goal_start=found.begun,
             goal_end=found.value,
-            fooled=wanted if self.targeted else ~wanted,
+            fooled=ascent.fooled(found.logits, torch.arange(len(found.logits), device=found.logits.device)),
         )
 
-    def _walk(self, ascent: _Ascent, restart: int, track: list[Track] | None = None) -> Tensor:
+    def _walk(self, ascent: Task, restart: int, track: list[Track] | None = None) -> Tensor:
         """The loop. A list given as `track` receives the answer and what it is worth."""
         point, inside = self._begin(ascent, restart)
 
@@ -314,8 +325,8 @@ class GradientAttack:
             if velocity is not None:
                 size = gradient.flatten(1).abs().sum(dim=1).clamp(min=torch.finfo(gradient.dtype).tiny)
                 velocity = self.momentum * velocity + gradient / per_sample(size, gradient)
-            moved = point + self.threat.step(gradient if velocity is None else velocity, ascent.size)
-            point = self.threat.project(moved, ascent.target.inputs, ascent.radius)
+            direction = gradient if velocity is None else velocity
+            point = self.threat.ascend(point, direction, ascent.target.inputs, ascent.size, ascent.radius)
         if not self.steps and not inside:
             point = self.threat.project(point, ascent.target.inputs, ascent.radius)
         if track is not None:
@@ -328,7 +339,7 @@ class GradientAttack:
                 track[0].take(*last)
         return point
 
-    def _begin(self, ascent: _Ascent, restart: int) -> tuple[Tensor, bool]:
+    def _begin(self, ascent: Task, restart: int) -> tuple[Tensor, bool]:
         """Where a restart begins, and whether that is certain to lie in ball and box."""
         if ascent.initial is not None and restart == 0:
             return ascent.initial.clone(), False
@@ -336,33 +347,5 @@ class GradientAttack:
         point = self.threat.random_start(ascent.target.inputs, self.start, ascent.keys, seed=seed, scale=ascent.scale)
         return point, self.start in ("none", "uniform")
 
-    def _look(self, ascent: _Ascent, point: Tensor, at: int) -> tuple[Tensor, Tensor]:
+    def _look(self, ascent: Task, point: Tensor, at: int) -> tuple[Tensor, Tensor]:
         return look(ascent.target.model, ascent.climb, point, sign=ascent.sign, draws=self.eot, seed=at)
-
-
-class NoAttack:
-    """The attack that does nothing: x' = x."""
-
-    def __call__(self, model: Model, inputs: Tensor, labels: Tensor, **unused: Any) -> Tensor:
-        """The inputs, a detached copy."""
-        with torch.inference_mode(False):
-            return inputs.detach().clone()
-
-    def run(self, model: Model, inputs: Tensor, labels: Tensor, *, seed: int = 0, **unused: Any) -> AttackResult:
-        """The inputs, and the cross-entropy and the verdict of the model, in eval mode, on them.
-
-        Raises:
-            AttackError: shapes that do not fit, or outputs that are no logits.
-        """
-        check_shapes(inputs, labels)
-        with undisturbed(model, None, mode="eval", device=inputs.device, seed=seed), torch.no_grad():
-            clean, truth = inputs.detach().clone(), labels.detach().long()
-            logits = model(clean)
-            check_logits(logits, truth)
-            value = cross_entropy(logits, truth)
-        fooled = logits.argmax(dim=1) != truth
-        return AttackResult(adversarial=clean, goal_start=value, goal_end=value, fooled=fooled)
-
-    def describe(self) -> dict[str, Any]:
-        """Plain values, for result files."""
-        return {"attack": type(self).__name__}

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
 from kdrobust.attacks.goals import Climb, Target, normal_tensor
+from kdrobust.attacks.kernels import climbed, confirmed
 from kdrobust.attacks.result import AttackResult, improve
 from kdrobust.attacks.threat import default_keys
 from kdrobust.attacks.undisturbed import undisturbed
@@ -23,7 +24,8 @@ class Samples:
     """Samples under attack.
 
     Attributes:
-        model: inputs to logits, in eval mode.
+        model: inputs to logits, in eval mode: the form that is climbed.
+        exact: the model whose verdict counts.
         inputs: clean x, [B, ...].
         labels: [B] int64.
         keys: [B] int64, each sample's address.
@@ -31,6 +33,7 @@ class Samples:
     """
 
     model: Model
+    exact: Model
     inputs: Tensor
     labels: Tensor
     keys: Tensor
@@ -43,6 +46,7 @@ class Samples:
         """Some of them, by place or by mask."""
         return Samples(
             model=self.model,
+            exact=self.exact,
             inputs=self.inputs[rows],
             labels=self.labels[rows],
             keys=self.keys[rows],
@@ -52,6 +56,19 @@ class Samples:
     def aimed(self, targets: Tensor | None) -> Samples:
         """The same, with these wanted classes."""
         return replace(self, targets=targets)
+
+    def wrong(self, points: Tensor, logits: Tensor) -> Tensor:
+        """Whether the model is wrong at some points, [B] bool; where a fast form says so, the exact model confirms.
+
+        Args:
+            points: one a sample, [B, ...].
+            logits: what the form that is climbed answers there, [B, K].
+        """
+
+        def judge(logits: Tensor, rows: Tensor) -> Tensor:
+            return logits.argmax(dim=1) != self.labels[rows]
+
+        return confirmed(self.model, self.exact, points, logits, judge)
 
     def bind(self, goal: Callable[[Target], Climb]) -> Climb:
         """A goal, bound to these samples."""
@@ -70,6 +87,7 @@ def prepared(
     validate: bool,
     initial: Tensor | None = None,
     targets: Tensor | None = None,
+    precision: str = "exact",
 ) -> Iterator[tuple[Samples, Tensor]]:
     """Checked samples and the model's logits on them; what an attack may not change is put back at the end.
 
@@ -83,6 +101,7 @@ def prepared(
         validate: check pixels, labels and logits too, not just shapes.
         initial: where the attack shall start, to be checked for its shape.
         targets: wanted classes, [B] integers.
+        precision: which form of the model is climbed, see `kdrobust.attacks.kernels.climbed`.
 
     Raises:
         AttackError: inputs or outputs the attack cannot be honest about.
@@ -91,6 +110,7 @@ def prepared(
     with undisturbed(model, None, mode="eval", device=inputs.device, seed=seed):
         samples = Samples(
             model=model,
+            exact=model,
             inputs=normal_tensor(inputs),
             labels=normal_tensor(labels).long(),
             keys=default_keys(inputs) if keys is None else normal_tensor(keys).to(inputs.device),
@@ -102,7 +122,7 @@ def prepared(
             logits = model(samples.inputs)
         if validate:
             check_logits(logits, samples.labels)
-        yield samples, logits
+        yield replace(samples, model=climbed(model, precision, samples.inputs)), logits
 
 
 class EvaluationAttack(ABC):

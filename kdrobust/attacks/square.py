@@ -10,9 +10,10 @@ from torch import Tensor
 
 from kdrobust.attacks.contract import Model
 from kdrobust.attacks.goals import Climb, Target, describe_goal, find_goal
+from kdrobust.attacks.kernels import PRECISIONS
 from kdrobust.attacks.result import AttackResult, higher
 from kdrobust.attacks.samples import EvaluationAttack, Findings, Samples, prepared
-from kdrobust.attacks.settings import count, number
+from kdrobust.attacks.settings import choice, count, number
 from kdrobust.attacks.slope import look
 from kdrobust.attacks.squares import next_l2, next_linf, start_l2, start_linf
 from kdrobust.attacks.threat import Threat, per_sample
@@ -39,6 +40,8 @@ class Square(EvaluationAttack):
         goal: what shall rise: a name of `kdrobust.attacks.goals.GOALS` that needs no teacher, or a function that binds
             to a `Target`.
         compact: let a sample go as soon as it is broken. Changes no verdict.
+        precision: which form of the model is asked, see `kdrobust.attacks.kernels.climbed`; what it breaks, the exact
+            model confirms.
 
     Raises:
         UsageError: a value outside its range; names the key.
@@ -55,6 +58,7 @@ class Square(EvaluationAttack):
         restarts: int = 1,
         goal: str | Callable[[Target], Climb] = "margin",
         compact: bool = True,
+        precision: str = "exact",
     ) -> None:
         self.threat = threat
         self.queries = count("queries", queries, least=1)
@@ -62,6 +66,7 @@ class Square(EvaluationAttack):
         self.restarts = count("restarts", restarts, least=1)
         self.goal = goal
         self.compact = compact
+        self.precision = choice("precision", precision, PRECISIONS)
         self._bind = find_goal(goal)
 
     def run(
@@ -87,10 +92,16 @@ class Square(EvaluationAttack):
         Raises:
             AttackError: inputs or outputs the attack cannot be honest about; inputs that are no images.
         """
-        with prepared(model, inputs, labels, keys=keys, seed=seed, bounds=self.threat.box, validate=validate) as (
-            samples,
-            logits,
-        ):
+        with prepared(
+            model,
+            inputs,
+            labels,
+            keys=keys,
+            seed=seed,
+            bounds=self.threat.box,
+            validate=validate,
+            precision=self.precision,
+        ) as (samples, logits):
             if inputs.dim() != 4:
                 found = tuple(inputs.shape)
                 raise AttackError(f"inputs have shape {found}: the square attack needs images [B, C, H, W]")
@@ -117,6 +128,7 @@ class Square(EvaluationAttack):
             "p_init": self.p_init,
             "restarts": self.restarts,
             "compact": self.compact,
+            "precision": self.precision,
         }
 
     def _search(self, samples: Samples, *, seed: int) -> tuple[AttackResult, Tensor]:
@@ -124,7 +136,7 @@ class Square(EvaluationAttack):
         begin, change = (start_linf, next_linf) if self.threat.norm == "linf" else (start_l2, next_l2)
         point = begin(self.threat, samples.inputs, samples.keys, seed=address(seed, "start"))
         value, logits = look(samples.model, samples.bind(self._bind), point)
-        fooled = logits.argmax(dim=1) != samples.labels
+        fooled = samples.wrong(point, logits)
         begun, value, spent = value, value.clone(), torch.where(fooled, 1, self.queries)
         rows, on, climb = torch.arange(len(samples), device=point.device), samples, samples.bind(self._bind)
         for query in range(1, self.queries):
@@ -138,7 +150,7 @@ class Square(EvaluationAttack):
             now = point[rows]
             proposal = change(self.threat, now, on.inputs, on.keys, share=share, seed=address(seed, "query", query))
             risen, logits = look(on.model, climb, proposal)
-            wrong = logits.argmax(dim=1) != on.labels
+            wrong = on.wrong(proposal, logits)
             spent[rows] = torch.where(wrong & ~fooled[rows], query + 1, spent[rows])
             # what fools is never given up for what does not
             better = (wrong & ~fooled[rows]) | ((wrong == fooled[rows]) & higher(risen, value[rows]))

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from kdrobust.attacks import AttackCallback, GradientAttack, NoAttack, Threat
 from kdrobust.data import Batch
@@ -107,3 +108,23 @@ def test_the_grown_attack_crafts_unless_its_steps_are_counted(counted, steps):
     assert [attack.steps for attack in used] == [steps]
     told = callback.describe()
     assert (told["steps"], told["warmup"], told["growth"], told["first_steps"]) == (10, 0.0, 0.5, 2)
+
+
+def test_says_what_precision_came_to():
+    attack = GradientAttack(threat=Threat(norm="linf", eps=0.1), steps=1, precision="fp32")
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3)).eval()
+    module = SimpleNamespace(
+        model=model,
+        objective=SimpleNamespace(needs_attack=True, needs_survival=False),
+        exact_epoch=1.0,
+        craft=lambda attack, batch, **_: attack(model, batch.inputs, batch.labels),
+    )
+    trainer = SimpleNamespace(
+        max_epochs=10, current_epoch=1, precision_plugin=SimpleNamespace(forward_context=nullcontext)
+    )
+    callback = AttackCallback(attack=attack)
+    before = callback.describe()
+    assert before.items() >= attack.describe().items()
+    batch = Batch(inputs=torch.rand(3, 1, 4, 4), labels=torch.zeros(3).long(), indices=torch.arange(3))
+    callback.on_train_batch_start(trainer, module, batch, 0)
+    assert callback.describe() == {**before, "climbed": "fp32"}

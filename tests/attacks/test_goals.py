@@ -1,10 +1,12 @@
 """Goals against explicit loops and closed forms."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from kdrobust.attacks import GOALS, Target
-from kdrobust.attacks.goals import cross_entropy, describe_goal, dlr, find_goal, kl, margin
+from kdrobust.attacks.goals import cross_entropy, describe_goal, dlr, find_goal, kl, kl_to_fixed, margin
 from kdrobust.errors import UsageError
 
 LOGITS = torch.randn(20, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 4
@@ -74,3 +76,17 @@ def test_names():
         find_goal("zzz")
     assert describe_goal("dlr") == "dlr"
     assert describe_goal(margin) == "margin"
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kl_to_a_fixed_target_has_the_bits_of_kl(temperature, dtype):
+    generator = torch.Generator().manual_seed(0)
+    target, logits = (5 * torch.randn(20, 7, generator=generator).to(dtype) for _ in range(2))
+    found = []
+    for function in (lambda values: kl(target, values, temperature), partial(kl_to_fixed(target, temperature), None)):
+        point = logits.clone().requires_grad_(True)
+        value = function(point)
+        (gradient,) = torch.autograd.grad(value.sum(), point)
+        found.append((value, gradient))
+    assert all(torch.equal(first, second) for first, second in zip(*found, strict=True))

@@ -74,3 +74,25 @@ def test_start_depends_on_key_and_seed_alone():
     whole = threat.random_start(X, "uniform", KEYS, seed=1)
     assert torch.equal(whole[order], threat.random_start(X[order], "uniform", order, seed=1))
     assert not torch.equal(whole, threat.random_start(X, "uniform", KEYS, seed=2))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_ascending_has_the_bits_of_step_and_projection(norm, scaled):
+    generator = torch.Generator().manual_seed(3)
+    x = torch.rand(50, 1, 4, 4, generator=generator)
+    threat, size, radius = Threat(norm=norm, eps=0.1), 0.03, 0.1
+    if scaled:
+        factor = torch.rand(50, 1, 1, 1, generator=generator)
+        size, radius = size * factor, radius * factor
+    point = ours = x + 0.2 * torch.randn(x.shape, generator=generator)
+    for _ in range(3):
+        gradient = torch.randn(x.shape, generator=generator)
+        gradient[0, 0, 0] = 0.0
+        kept = gradient.clone(), ours.clone()
+        point = threat.project(point + threat.step(gradient, size), x, radius)
+        moved = threat.ascend(ours, gradient, x, size, radius)
+        assert torch.equal(moved, point)
+        assert torch.equal(gradient, kept[0])
+        assert torch.equal(ours, kept[1])
+        ours = moved

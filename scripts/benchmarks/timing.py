@@ -1,0 +1,46 @@
+"""Runs that take turns: medians of their times, and ratios to the first of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+class Absent(Exception):
+    """Why a run cannot be made here; one clause."""
+
+
+def alternate(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, dict[str, Any]]:
+    """Time runs in turn, so that whatever else the machine does meets all of them alike.
+
+    Args:
+        runs: by name, the baseline first; each is called once more before, to warm up.
+        repeats: how often each is timed.
+
+    Returns:
+        For each: `seconds` and `processor` (lists: wall time, this process's own processor time), `speed` and
+        `processor_speed` (the baseline's median over its own), `answer` (what the last call returned); or `absent`.
+    """
+    table: dict[str, dict[str, Any]] = {}
+    for name, run in runs.items():
+        try:
+            run()
+            table[name] = {"seconds": [], "processor": []}
+        except Absent as reason:
+            table[name] = {"absent": str(reason)}
+    present = [name for name in runs if "absent" not in table[name]]
+    for _ in range(repeats):
+        for name in present:
+            began, worked = time.perf_counter(), time.process_time()
+            table[name]["answer"] = runs[name]()
+            table[name]["seconds"].append(time.perf_counter() - began)
+            table[name]["processor"].append(time.process_time() - worked)
+    if present:
+        base = table[present[0]]
+        for name in present:
+            row = table[name]
+            row["speed"] = statistics.median(base["seconds"]) / statistics.median(row["seconds"])
+            row["processor_speed"] = statistics.median(base["processor"]) / statistics.median(row["processor"])
+    return table

@@ -22,14 +22,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.build import first_line
-from kdrobust.config.check import summary, value_problems
+from kdrobust.config.check import summary
 from kdrobust.config.compose import load
 from kdrobust.config.dead import dead_additions
+from kdrobust.config.interpolations import value_problems
 from kdrobust.config.paths import conf_dir, register_search_path
-from kdrobust.config.resolvers import register
+from kdrobust.config.resolvers import config_hash, register
 from kdrobust.config.schema import schema_problems
 from kdrobust.errors import KdrobustError, RunFolderError, UsageError
 from kdrobust.multirun import sweep
+from kdrobust.refusal import without_trace
+from kdrobust.tracking.folder import read_status
 
 # at import, so that a launcher's worker process, which imports this module to find `run_job_task`, has them too
 register()
@@ -129,6 +132,8 @@ def _hydra(stage: str, args: Any) -> Iterator[Hydra]:
     from hydra.core.config_search_path import SearchPathQuery
 
     main = Path(args.config_path).absolute() if args.config_path else conf_dir()
+    if not main.is_dir():
+        raise UsageError(f"--config-path={args.config_path}: no such folder")
     search_path = create_config_search_path(str(main))
     extra = _extra_folder(args)
     if extra is not None:
@@ -154,6 +159,7 @@ def _launch(stage: str, args: Any) -> Any:
             raise UsageError("search: a search is a sweep: add -m")
         with _folder_errors(cfg):
             if args.multirun:
+                _settled_folder(cfg, "sweep")
                 return sweep(hydra, cfg, stage, run_job_task, _flags(args))
             return _run(hydra, cfg, stage)
 
@@ -182,23 +188,42 @@ def _run(hydra: Hydra, cfg: DictConfig, stage: str) -> Any:
     problems = [*schema_problems(cfg), *value_problems(cfg)]
     if problems:
         raise UsageError(summary(problems))
-    _settle_run_folder(cfg)
+    folder = _settled_folder(cfg, "run")
+    _refuse_taken(folder, cfg)
     callbacks = Callbacks(cfg)
     callbacks.on_run_start(config=cfg, config_name=stage)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
-    result = run_job(
-        hydra_context=context, task_function=run_job_task, config=cfg, job_dir_key="hydra.run.dir", job_subdir_key=None
-    )
-    callbacks.on_run_end(config=cfg, config_name=stage, job_return=result)
-    if result.status is JobStatus.FAILED:
-        raise result._return_value
+    with without_trace(folder):
+        result = run_job(
+            hydra_context=context,
+            task_function=run_job_task,
+            config=cfg,
+            job_dir_key="hydra.run.dir",
+            job_subdir_key=None,
+        )
+        callbacks.on_run_end(config=cfg, config_name=stage, job_return=result)
+        if result.status is JobStatus.FAILED:
+            raise result._return_value
     return result.return_value
 
 
-def _settle_run_folder(cfg: DictConfig) -> None:
+def _refuse_taken(folder: Path, cfg: DictConfig) -> None:
+    """What the run would be refused for anyway, before Hydra writes its own files over those of the other run."""
+    status = read_status(folder)
+    if status.get("status") == "completed":
+        raise RunFolderError(f"{folder}: holds a finished run; choose another run.folder or run.name, or delete it")
+    if status and status.get("config_hash") != config_hash(cfg):
+        raise RunFolderError(
+            f"{folder}: holds an unfinished run of another configuration; choose another run.folder, or delete it"
+        )
+
+
+def _settled_folder(cfg: DictConfig, kind: str) -> Path:
+    """The folder of a `run` or `sweep`, asked for once: its name may hold the time."""
     try:
-        folder = Path(str(cfg.hydra.run.dir))
+        folder = Path(str(cfg.hydra[kind].dir))
     except OmegaConfBaseException as error:
-        raise UsageError(f"{error.full_key or 'hydra.run.dir'}: {first_line(error)}") from error
+        raise UsageError(f"{error.full_key or f'hydra.{kind}.dir'}: {first_line(error)}") from error
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}: is a file, not a folder; choose another run.folder or run.root")
+    return folder

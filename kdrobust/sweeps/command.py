@@ -47,6 +47,8 @@ def main(arguments: Sequence[str], start: Callable[[str, Sequence[str]], Any]) -
     known = read_sweep(folder)
     if not known:
         raise UsageError(f"{words[1]}: holds no {SWEEP}; sweeps lie in outputs/sweeps")
+    if words[0] == "resume" and not (isinstance(known.get("stage"), str) and isinstance(known.get("arguments"), list)):
+        raise UsageError(f"{words[1]}: its {SWEEP} does not say what was run; give the command again")
     if words[0] == "resume":
         _resume(folder, known, start)
     elif not read_jobs(folder):

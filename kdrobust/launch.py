@@ -25,6 +25,7 @@ from kdrobust.config.build import first_line
 from kdrobust.config.check import summary
 from kdrobust.config.compose import load
 from kdrobust.config.dead import dead_additions
+from kdrobust.config.hydra_node import hydra_problems
 from kdrobust.config.interpolations import value_problems
 from kdrobust.config.paths import conf_dir, register_search_path
 from kdrobust.config.resolvers import config_hash, register
@@ -101,7 +102,10 @@ def _parse(arguments: Sequence[str]) -> Any:
 def _hydra_command(stage: str, arguments: Sequence[str], args: Any) -> None:
     import hydra
 
-    load(args.config_name or stage, args.overrides, folder=_extra_folder(args), multirun=True)
+    cfg = load(args.config_name or stage, args.overrides, folder=_extra_folder(args), multirun=True)
+    problems = hydra_problems(cfg)
+    if problems:
+        raise UsageError(summary(problems))
     before = os.environ.get("HYDRA_FULL_ERROR"), sys.argv
     # Hydra then raises instead of printing and exiting; its commands start no other process
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -152,7 +156,7 @@ def _launch(stage: str, args: Any) -> Any:
         overrides = [*args.overrides, f"hydra.mode={mode.name}"]
         cfg = load(stage, overrides, loader=hydra.config_loader, multirun=args.multirun)
         HydraConfig.instance().set_config(cfg)
-        problems = dead_additions(cfg, args.overrides)
+        problems = [*hydra_problems(cfg), *dead_additions(cfg, args.overrides)]
         if problems:
             raise UsageError(summary(problems))
         if cfg.get("search") is not None and not args.multirun:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import importlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -59,7 +60,10 @@ def load_data(path: str | Path, *, trust: bool = False, flag: str = "") -> Any:
         CheckpointError: it is missing, damaged, or holds more than data.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=not trust)
+        with warnings.catch_warnings():
+            # of other pickle protocols, which are refused in a line below
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=not trust)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except IsADirectoryError:

@@ -114,7 +114,7 @@ OVERRIDES = [
     Bad(what="an evaluation of an absent file", typed=("evaluate", "checkpoint=absent.ckpt"), words=("checkpoint=absent.ckpt", "no such file")),
     Bad(what="confidence above one", typed=("evaluate", "checkpoint=a.ckpt", "evaluation.confidence=95"), words=("evaluation.confidence", "(0, 1)")),
     Bad(what="an untrusted script", typed=("evaluate", "model.torchscript=a.pt"), files={"a.pt": b"x"}, words=("model.torchscript=a.pt", "model.trust=true")),
-    Bad(what="an untrusted import", typed=("evaluate", "model.import=os:system"), words=("model.import=os:system", "not allowed", "trusted_modules=[os]")),
+    Bad(what="an untrusted import", typed=("evaluate", "model.import=os:system"), words=("model.import=os:system", "not allowed", "standard library")),
     Bad(what="an export without its argument", typed=("evaluate", "model.timm=resnet18"), words=("model.timm=resnet18", "model.weights")),
     Bad(what="seeds twice", typed=("pipeline", "seeds=[1,1]"), words=("seeds", "different integers")),
     Bad(what="no seeds", typed=("pipeline", "seeds=[]"), words=("seeds", "[0,1,2]")),

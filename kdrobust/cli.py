@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
         else:
-            print(error, file=sys.stderr)
+            from kdrobust.tracking.secrets import redact_line
+
+            print(redact_line(str(error)), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

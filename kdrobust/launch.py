@@ -34,6 +34,7 @@ from kdrobust.errors import KdrobustError, RunFolderError, UsageError
 from kdrobust.multirun import sweep
 from kdrobust.refusal import without_trace
 from kdrobust.tracking.folder import read_status
+from kdrobust.tracking.secrets import redact_logs, redact_yaml
 
 # at import, so that a launcher's worker process, which imports this module to find `run_job_task`, has them too
 register()
@@ -45,6 +46,7 @@ def run_job_task(cfg: DictConfig) -> Any:
     from kdrobust.sweeps.job import run_recorded
 
     stage = str(cfg.get("stage") or HydraConfig.get().job.config_name)
+    _keep_secrets()
     try:
         return run_recorded(cfg, lambda: run_stage(stage, cfg))
     except KdrobustError:
@@ -54,6 +56,15 @@ def run_job_task(cfg: DictConfig) -> Any:
             # the sweep goes on and tells this job in one line at its end
             traceback.print_exc()
         raise
+
+
+def _keep_secrets() -> None:
+    """Take what is secret out of what Hydra has written for this job, and out of all that is logged from now on."""
+    redact_logs()
+    node = HydraConfig.get()
+    folder = Path(str(node.runtime.output_dir)) / str(node.output_subdir)
+    for path in (*sorted(folder.glob("*.yaml")), Path(str(node.sweep.dir)) / "multirun.yaml"):
+        redact_yaml(path)
 
 
 def hand_over(stage: str, arguments: Sequence[str]) -> Any:
@@ -148,6 +159,7 @@ def _hydra(stage: str, args: Any) -> Iterator[Hydra]:
         yield Hydra.create_main_hydra2(task_name=stage, config_search_path=search_path)
     finally:
         GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None
 
 
 def _launch(stage: str, args: Any) -> Any:

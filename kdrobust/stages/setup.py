@@ -26,6 +26,7 @@ from kdrobust.models import Classifier, build_classifier, tap_shapes
 from kdrobust.randomness import address
 from kdrobust.spec import InputSpec
 from kdrobust.tracking import build_manifest, hold, versions, write_json, write_text
+from kdrobust.tracking.secrets import redacted
 
 log = logging.getLogger("kdrobust")
 _SMALL_BATCH_FLOPS = 5e8
@@ -151,7 +152,8 @@ def open_run(cfg: DictConfig, folder: Path) -> Iterator[str]:
     digest = config_hash(cfg)
     with hold(folder, config_hash=digest) if is_main_process() else nullcontext():
         if is_main_process():
-            write_text(folder / "config_resolved.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+            plain = redacted(OmegaConf.to_container(cfg, resolve=True))
+            write_text(folder / "config_resolved.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
             manifest = build_manifest(stage=cfg.stage, seed=int(cfg.seed), config_hash=digest)
             write_json(folder / "manifest.json", manifest)
         yield digest

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from kdrobust.tracking.secrets import redact_line
 
 PACKAGES = (
     "kdrobust",
@@ -25,8 +26,6 @@ PACKAGES = (
     "scikit-learn",
     "pyautoattack",
 )
-_SECRET = re.compile(r"(key|token|secret|password)[^=\s]*=\S+", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
 
 def versions() -> dict[str, str]:
@@ -58,8 +57,7 @@ def git_state(folder: Path | None = None) -> dict[str, Any]:
 
 def command() -> str:
     """The command line, with anything that looks like a secret masked."""
-    text = shlex.join(["kdrobust", *sys.argv[1:]])
-    return _CREDENTIALS.sub("://***@", _SECRET.sub(lambda match: match[0].split("=")[0] + "=***", text))
+    return shlex.join(["kdrobust", *map(redact_line, sys.argv[1:])])
 
 
 def build_manifest(*, stage: str, seed: int, config_hash: str) -> dict[str, Any]:

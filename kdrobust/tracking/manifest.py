@@ -26,6 +26,8 @@ PACKAGES = (
     "scikit-learn",
     "pyautoattack",
 )
+#: Variables of the environment that decide how many threads compute.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def versions() -> dict[str, str]:
@@ -55,6 +57,25 @@ def git_state(folder: Path | None = None) -> dict[str, Any]:
         return {}
 
 
+def machine() -> dict[str, Any]:
+    """The kind of machine: system, architecture, processor and number of cores."""
+    return {
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
 def command() -> str:
     """The command line, with anything that looks like a secret masked."""
     return shlex.join(["kdrobust", *map(redact_line, sys.argv[1:])])
@@ -76,9 +97,6 @@ def build_manifest(*, stage: str, seed: int, config_hash: str) -> dict[str, Any]
         "config_hash": config_hash,
         "versions": versions(),
         "git": git_state(),
-        "platform": {
-            "system": platform.platform(),
-            "machine": platform.machine(),
-            "cpus": os.cpu_count(),
-        },
+        "platform": machine(),
+        "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
     }

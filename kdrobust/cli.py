@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             traceback.print_exc()
         else:
-            print(error, file=sys.stderr)
+            from kdrobust.tracking.secrets import redact_line
+
+            print(redact_line(str(error)), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -88,6 +90,10 @@ def _dispatch(arguments: list[str]) -> int:
         from kdrobust.htmlreport import main as report
 
         return report(rest)
+    if command == "reproduce":
+        from kdrobust.reproduce import main as reproduce
+
+        return reproduce(rest)
     if command == "search":
         from kdrobust.sweeps.wandb_sweep import main as search
 
@@ -107,7 +113,7 @@ def _stage(name: str, arguments: list[str]) -> int:
     if name not in stages:
         if name.startswith("-") or "=" in name:
             raise UsageError(f"{name}: a stage comes first: kdrobust STAGE {name}; stages: {available(stages)}")
-        commands = ("list", "doctor", "report", "search", "sweep")
+        commands = ("list", "doctor", "report", "reproduce", "search", "sweep")
         close = did_you_mean(name, [*stages, *commands])
         raise UsageError(f"{name}: no such stage{close}; stages: {available(stages)} (also: {', '.join(commands)})")
     if any(argument in _HELP[:2] for argument in arguments):

@@ -27,6 +27,7 @@ Usage
   kdrobust search wandb NAME        a search of conf/search as a W&B sweep file
   kdrobust doctor                   versions, devices, data found, what is missing and how to get it
   kdrobust report FOLDER ...        one HTML page of every run below; --watch serves it here while runs go on
+  kdrobust reproduce RESULT.JSON    run a finished run again and compare figures and weights, bit by bit
   kdrobust sweep status FOLDER      how far a sweep is, its best settings;  resume FOLDER: go on with it
 
 Stages

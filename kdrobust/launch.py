@@ -22,14 +22,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.build import first_line
-from kdrobust.config.check import summary, value_problems
+from kdrobust.config.check import summary
 from kdrobust.config.compose import load
 from kdrobust.config.dead import dead_additions
+from kdrobust.config.hydra_node import hydra_problems
+from kdrobust.config.interpolations import value_problems
 from kdrobust.config.paths import conf_dir, register_search_path
-from kdrobust.config.resolvers import register
+from kdrobust.config.resolvers import config_hash, register
 from kdrobust.config.schema import schema_problems
 from kdrobust.errors import KdrobustError, RunFolderError, UsageError
 from kdrobust.multirun import sweep
+from kdrobust.refusal import without_trace
+from kdrobust.tracking.folder import read_status
+from kdrobust.tracking.secrets import redact_logs, redact_yaml
 
 # at import, so that a launcher's worker process, which imports this module to find `run_job_task`, has them too
 register()
@@ -41,6 +46,7 @@ def run_job_task(cfg: DictConfig) -> Any:
     from kdrobust.sweeps.job import run_recorded
 
     stage = str(cfg.get("stage") or HydraConfig.get().job.config_name)
+    _keep_secrets()
     try:
         return run_recorded(cfg, lambda: run_stage(stage, cfg))
     except KdrobustError:
@@ -50,6 +56,15 @@ def run_job_task(cfg: DictConfig) -> Any:
             # the sweep goes on and tells this job in one line at its end
             traceback.print_exc()
         raise
+
+
+def _keep_secrets() -> None:
+    """Take what is secret out of what Hydra has written for this job, and out of all that is logged from now on."""
+    redact_logs()
+    node = HydraConfig.get()
+    folder = Path(str(node.runtime.output_dir)) / str(node.output_subdir)
+    for path in (*sorted(folder.glob("*.yaml")), Path(str(node.sweep.dir)) / "multirun.yaml"):
+        redact_yaml(path)
 
 
 def hand_over(stage: str, arguments: Sequence[str]) -> Any:
@@ -98,7 +113,10 @@ def _parse(arguments: Sequence[str]) -> Any:
 def _hydra_command(stage: str, arguments: Sequence[str], args: Any) -> None:
     import hydra
 
-    load(args.config_name or stage, args.overrides, folder=_extra_folder(args), multirun=True)
+    cfg = load(args.config_name or stage, args.overrides, folder=_extra_folder(args), multirun=True)
+    problems = hydra_problems(cfg)
+    if problems:
+        raise UsageError(summary(problems))
     before = os.environ.get("HYDRA_FULL_ERROR"), sys.argv
     # Hydra then raises instead of printing and exiting; its commands start no other process
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -129,6 +147,8 @@ def _hydra(stage: str, args: Any) -> Iterator[Hydra]:
     from hydra.core.config_search_path import SearchPathQuery
 
     main = Path(args.config_path).absolute() if args.config_path else conf_dir()
+    if not main.is_dir():
+        raise UsageError(f"--config-path={args.config_path}: no such folder")
     search_path = create_config_search_path(str(main))
     extra = _extra_folder(args)
     if extra is not None:
@@ -139,6 +159,7 @@ def _hydra(stage: str, args: Any) -> Iterator[Hydra]:
         yield Hydra.create_main_hydra2(task_name=stage, config_search_path=search_path)
     finally:
         GlobalHydra.instance().clear()
+        HydraConfig.instance().cfg = None
 
 
 def _launch(stage: str, args: Any) -> Any:
@@ -147,13 +168,14 @@ def _launch(stage: str, args: Any) -> Any:
         overrides = [*args.overrides, f"hydra.mode={mode.name}"]
         cfg = load(stage, overrides, loader=hydra.config_loader, multirun=args.multirun)
         HydraConfig.instance().set_config(cfg)
-        problems = dead_additions(cfg, args.overrides)
+        problems = [*hydra_problems(cfg), *dead_additions(cfg, args.overrides)]
         if problems:
             raise UsageError(summary(problems))
         if cfg.get("search") is not None and not args.multirun:
             raise UsageError("search: a search is a sweep: add -m")
         with _folder_errors(cfg):
             if args.multirun:
+                _settled_folder(cfg, "sweep")
                 return sweep(hydra, cfg, stage, run_job_task, _flags(args))
             return _run(hydra, cfg, stage)
 
@@ -182,23 +204,42 @@ def _run(hydra: Hydra, cfg: DictConfig, stage: str) -> Any:
     problems = [*schema_problems(cfg), *value_problems(cfg)]
     if problems:
         raise UsageError(summary(problems))
-    _settle_run_folder(cfg)
+    folder = _settled_folder(cfg, "run")
+    _refuse_taken(folder, cfg)
     callbacks = Callbacks(cfg)
     callbacks.on_run_start(config=cfg, config_name=stage)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
-    result = run_job(
-        hydra_context=context, task_function=run_job_task, config=cfg, job_dir_key="hydra.run.dir", job_subdir_key=None
-    )
-    callbacks.on_run_end(config=cfg, config_name=stage, job_return=result)
-    if result.status is JobStatus.FAILED:
-        raise result._return_value
+    with without_trace(folder):
+        result = run_job(
+            hydra_context=context,
+            task_function=run_job_task,
+            config=cfg,
+            job_dir_key="hydra.run.dir",
+            job_subdir_key=None,
+        )
+        callbacks.on_run_end(config=cfg, config_name=stage, job_return=result)
+        if result.status is JobStatus.FAILED:
+            raise result._return_value
     return result.return_value
 
 
-def _settle_run_folder(cfg: DictConfig) -> None:
+def _refuse_taken(folder: Path, cfg: DictConfig) -> None:
+    """What the run would be refused for anyway, before Hydra writes its own files over those of the other run."""
+    status = read_status(folder)
+    if status.get("status") == "completed":
+        raise RunFolderError(f"{folder}: holds a finished run; choose another run.folder or run.name, or delete it")
+    if status and status.get("config_hash") != config_hash(cfg):
+        raise RunFolderError(
+            f"{folder}: holds an unfinished run of another configuration; choose another run.folder, or delete it"
+        )
+
+
+def _settled_folder(cfg: DictConfig, kind: str) -> Path:
+    """The folder of a `run` or `sweep`, asked for once: its name may hold the time."""
     try:
-        folder = Path(str(cfg.hydra.run.dir))
+        folder = Path(str(cfg.hydra[kind].dir))
     except OmegaConfBaseException as error:
-        raise UsageError(f"{error.full_key or 'hydra.run.dir'}: {first_line(error)}") from error
+        raise UsageError(f"{error.full_key or f'hydra.{kind}.dir'}: {first_line(error)}") from error
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}: is a file, not a folder; choose another run.folder or run.root")
+    return folder

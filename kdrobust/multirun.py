@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra._internal.callbacks import Callbacks
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kdrobust.config.build import first_line
 from kdrobust.config.compose import load
 from kdrobust.errors import KdrobustError, UsageError
+from kdrobust.refusal import without_trace
 from kdrobust.tracking.ranks import made_by
 
 if TYPE_CHECKING:
@@ -42,9 +44,6 @@ def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction, flags: 
             f"-m: every process that {made_by()} started would run the sweep; leave it out: each job starts its own "
             "ranks (trainer=ddp), or a launcher does (hydra/launcher=submitit_slurm)"
         )
-    # not at import: a single run need not pay for it
-    from kdrobust.sweeps.session import Session
-
     callbacks = Callbacks(cfg)
     callbacks.on_multirun_start(config=cfg, config_name=stage)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
@@ -52,6 +51,15 @@ def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction, flags: 
         sweeper = _sweeper(cfg, context, task)
     except (ImportError, RuntimeError) as error:
         raise UsageError(f"hydra/sweeper, hydra/launcher: {first_line(error)}") from error
+    # only now: a search settles its own folder
+    with without_trace(Path(str(cfg.hydra.sweep.dir)).expanduser()):
+        _sweep(sweeper, hydra, cfg, stage, callbacks, flags)
+
+
+def _sweep(sweeper: Any, hydra: Hydra, cfg: DictConfig, stage: str, callbacks: Callbacks, flags: Sequence[str]) -> None:
+    # not at import: a single run need not pay for it
+    from kdrobust.sweeps.session import Session
+
     jobs: list[JobReturn] = []
     session = Session(cfg, stage, flags)
     _collect(sweeper, jobs, session)

@@ -15,12 +15,15 @@ PACKAGE = ROOT / "kdrobust"
 #: Rooms by height: a room imports from its own height only itself, and from lower ones.
 HEIGHTS = (
     ("errors", "spec", "randomness", "version", "intervals"),
-    ("config", "tracking", "headers"),
+    ("config", "tracking", "headers", "refusal"),
     ("models", "data", "distributed"),
     ("losses", "attacks", "views"),
     ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance"),
     ("stages",),
-    ("cli", "launch", "multirun", "shorthand", "resuming", "listing", "help", "doctor", "__main__", "__init__"),
+    (
+        *("cli", "launch", "multirun", "shorthand", "resuming", "listing", "help", "doctor", "reproduce"),
+        *("__main__", "__init__"),
+    ),
 )
 #: Exceptions to the order, each with its reason.
 ALLOWED = {

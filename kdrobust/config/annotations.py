@@ -11,7 +11,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from kdrobust.config.numbers import as_number
+from kdrobust.config.numbers import is_number
 
 _LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Collection)
 _DICTS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
@@ -51,14 +51,6 @@ def takes_number(hint: Any) -> bool:
     return any(member is float for member in members(hint))
 
 
-def _is_number(value: Any) -> bool:
-    try:
-        as_number(value)
-    except ValueError:
-        return False
-    return True
-
-
 def _known(hint: Any) -> bool:
     origin = get_origin(hint) or hint
     return origin in _PLAIN or origin is Literal or origin in _LISTS or origin in _DICTS or hint in (Path, os.PathLike)
@@ -80,7 +72,7 @@ def _fits_one(value: Any, hint: Any) -> bool:
     if origin is Literal:
         return any(value == option and type(value) is type(option) for option in get_args(hint))
     if origin is float:
-        return not isinstance(value, bool) and _is_number(value)
+        return not isinstance(value, bool) and is_number(value)
     if origin is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if origin in _PLAIN:
@@ -107,7 +99,7 @@ def fits(value: Any, hint: Any) -> bool:
     numeric = {option for option in known if option in (int, float, str)}
     if isinstance(value, str) and numeric >= {float, str} and not any(get_origin(o) is Literal for o in known):
         # `float | str` is how a constructor says "a number or a fraction"
-        return _is_number(value)
+        return is_number(value)
     return any(_fits_one(value, option) for option in known)
 
 

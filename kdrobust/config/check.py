@@ -4,92 +4,23 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.annotations import describe, fits, parameter_types
-from kdrobust.config.build import INSTRUCTIONS, first_line, trusted_modules
+from kdrobust.config.build import INSTRUCTIONS, trusted_modules
+from kdrobust.config.interpolations import REFERENCE, join, value_problems, walk
 from kdrobust.config.schema import schema_problems, shown
 from kdrobust.config.suggest import available, did_you_mean
 from kdrobust.config.targets import locate, signature
 from kdrobust.errors import UsageError
 
-_REFERENCE = re.compile(r"\$\{([^${}:]+)\}")
+_MOST = 12
 _VARIADIC = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-
-
-def _join(key: str, name: Any) -> str:
-    if isinstance(name, int):
-        return f"{key}[{name}]"
-    return f"{key}.{name}" if key else str(name)
-
-
-def _children(node: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(node, DictConfig | ListConfig) and not node._is_none() and not node._is_missing():
-        names: Any = node.keys() if isinstance(node, DictConfig) else range(len(node))
-        for name in names:
-            yield name, node._get_node(name)
-
-
-def walk(node: Any, key: str = "") -> Iterator[tuple[str, Any, Any, Any]]:
-    """Every node below one as (dotted key, parent, name, node), parents first; interpolations are not followed."""
-    for name, child in _children(node):
-        full = _join(key, name)
-        yield full, node, name, child
-        if isinstance(child, DictConfig | ListConfig) and not child._is_interpolation():
-            yield from walk(child, full)
-
-
-def value_problems(cfg: DictConfig) -> list[str]:
-    """Missing values (`???`) and interpolations that lead nowhere, one line each; Hydra's own node does not count."""
-    problems = []
-    for key, parent, name, child in walk(cfg):
-        if child is None or key.split(".")[0] == "hydra":
-            continue
-        if child._is_missing():
-            problems.append(f"{key}: not given; set {key}=...")
-        elif child._is_interpolation():
-            try:
-                parent[name]
-            except (InterpolationToMissingValueError, MissingMandatoryValue):
-                # the missing value is named by its own line
-                continue
-            except OmegaConfBaseException as error:
-                problems += _unresolved(cfg, key, str(child._value()), error)
-            except RecursionError:
-                problems.append(f"{key}: cannot resolve {child._value()}: it leads back to itself")
-    return problems
-
-
-def _unresolved(cfg: DictConfig, key: str, text: str, error: OmegaConfBaseException) -> list[str]:
-    """Lines for an interpolation that fails: at the values it computes with, where one of them is to blame."""
-    problems = []
-    for match in _REFERENCE.finditer(text):
-        if match[1].startswith("."):
-            continue
-        path, _, leaf = match[1].rpartition(".")
-        try:
-            parent = OmegaConf.select(cfg, path) if path else cfg
-            value = parent[leaf] if isinstance(parent, DictConfig) and leaf in parent else None
-        except OmegaConfBaseException:
-            if "recursi" in str(error).lower():
-                return [f"{key}: cannot resolve {text}: it leads back to itself"]
-            # what it reads fails itself, and has its own line
-            return []
-        if "number" in str(error) and isinstance(value, str) and not fits(value, float):
-            problems.append(f"{match[1]}: expected {describe(float)}, got {shown(value)}")
-    return problems or [f"{key}: cannot resolve {text}: {_reason(error)}"]
-
-
-def _reason(error: OmegaConfBaseException) -> str:
-    line = first_line(error)
-    return re.sub(r"^(\w+) raised while resolving interpolation: ", "", line).removesuffix(
-        " while resolving interpolation"
-    )
 
 
 def _source(parent: Any, name: Any, key: str) -> str:
@@ -97,7 +28,7 @@ def _source(parent: Any, name: Any, key: str) -> str:
     root = parent._get_root()
     for _ in range(8):
         child = parent._get_node(name)
-        match = _REFERENCE.fullmatch(str(child._value())) if child is not None and child._is_interpolation() else None
+        match = REFERENCE.fullmatch(str(child._value())) if child is not None and child._is_interpolation() else None
         if match is None or match[1].startswith("."):
             return key
         path, _, leaf = match[1].rpartition(".")
@@ -113,7 +44,7 @@ def _target_problems(node: DictConfig, key: str, trusted: Sequence[str]) -> list
         path = node["_target_"]
         target = locate(path, trusted)
     except UsageError as error:
-        return [f"{_join(key, '_target_')}: {error}"]
+        return [f"{join(key, '_target_')}: {error}"]
     except OmegaConfBaseException:
         return []
     takes = signature(target)
@@ -126,7 +57,7 @@ def _target_problems(node: DictConfig, key: str, trusted: Sequence[str]) -> list
     problems = []
     given = [str(name) for name in node if name not in INSTRUCTIONS]
     for name in given:
-        full = _join(key, name)
+        full = join(key, name)
         if name not in named:
             if not open_ended:
                 close = did_you_mean(name, named, prefix=f"{key}." if key else "")
@@ -145,7 +76,7 @@ def _missing_arguments(
         return []
     positional = len(node.get("_args_") or [])
     needed = [name for name, parameter in named.items() if parameter.default is inspect.Parameter.empty]
-    return [f"{_join(key, name)}: {path} needs it; set it" for name in needed[positional:] if name not in given]
+    return [f"{join(key, name)}: {path} needs it; set it" for name in needed[positional:] if name not in given]
 
 
 def _type_problems(node: DictConfig, name: str, full: str, hint: Any) -> list[str]:
@@ -212,11 +143,13 @@ def distinct(problems: Sequence[str]) -> list[str]:
 
 
 def summary(problems: Sequence[str]) -> str:
-    """The one line, or a count and one line each; equal lines count once."""
+    """The one line, or a count and one line each, cut where there are many; equal lines count once."""
     problems = distinct(problems)
     if len(problems) == 1:
         return problems[0]
-    return "\n".join([f"{len(problems)} problems in the configuration:", *(f"  {line}" for line in problems)])
+    more = [f"  ... and {len(problems) - _MOST} more"] if len(problems) > _MOST else []
+    told = [f"  {line}" for line in problems[:_MOST]]
+    return "\n".join([f"{len(problems)} problems in the configuration:", *told, *more])
 
 
 def ensure(cfg: DictConfig, extra_problems: Sequence[str] = ()) -> None:

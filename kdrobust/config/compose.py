@@ -10,7 +10,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.build import as_numbers
-from kdrobust.config.check import summary, walk
+from kdrobust.config.check import summary
+from kdrobust.config.interpolations import walk
 from kdrobust.config.messages import composition_problems
 from kdrobust.config.paths import conf_dir, register_search_path
 from kdrobust.config.resolvers import register

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from kdrobust.config.check import walk
+from kdrobust.config.interpolations import walk
 from kdrobust.config.schema import METHOD_ATTACK_KEYS, METHOD_KEYS, RULES
 from kdrobust.config.suggest import did_you_mean
 

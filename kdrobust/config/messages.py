@@ -11,7 +11,7 @@ from omegaconf import Container, DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.build import first_line
-from kdrobust.config.check import walk
+from kdrobust.config.interpolations import walk
 from kdrobust.config.suggest import available, did_you_mean
 
 _MOST = 8
@@ -175,6 +175,8 @@ def _line(error: Exception, culprit: str | None, base: Base, loader: Any, config
         where = f"{config_name}: " if config_name else ""
         return f"{where}{_flat(error)}"
     key = _key_of(culprit)
+    if not key:
+        return _unreadable(culprit)
     value = culprit.partition("=")[2]
     if "Ambiguous value" in text or "requires --multirun" in text:
         return f"{culprit}: several values are a sweep: add -m; a list is written {key}=[{value}]"
@@ -202,6 +204,8 @@ def _yaml_problem(error: Exception) -> str | None:
 
 
 def _unreadable(override: str) -> str:
+    if not override.strip("+~").partition("=")[0].strip():
+        return f"{override!r}: names no key; write key=value"
     if "=" not in override and not override.startswith("~"):
         return f"{override}: not an override; write key=value (a stage comes first, flags begin with -)"
     return f"{override}: cannot be read as key=value; quote special characters, e.g. 'key=\"a,b (c)\"'"
@@ -247,6 +251,8 @@ def _cannot_override(culprit: str, key: str, value: str, base: Base, loader: Any
             return f"{culprit}: say which: {' or '.join(f'{place}={value}' for place in places)}"
         if _is_addition(loader, group, value):
             return f"{culprit}: add it with +{culprit}"
+        if value.startswith("{"):
+            return f"{culprit}: expected the name of an option of {key}: {available(_options(loader, group))}"
         return f"{culprit}: this stage has no choice of {group}; it has {available(_choices(base()))}"
     above = key.rpartition(".")[0]
     siblings = [known for known in _keys(base()) if known.rpartition(".")[0] == above]
@@ -259,9 +265,10 @@ def _cannot_override(culprit: str, key: str, value: str, base: Base, loader: Any
 
 def _flat(error: Exception) -> str:
     """A Hydra error and its cause in one line."""
-    parts = [first_line(error)] if str(error) else []
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    parts = lines[: 2 if lines and lines[0].endswith(":") else 1]
     cause = error.__cause__
     if isinstance(cause, OmegaConfBaseException):
         parts.append(first_line(cause))
-    text = ": ".join(dict.fromkeys(parts)) or type(error).__name__
+    text = ": ".join(dict.fromkeys(part.rstrip(":") for part in parts)) or type(error).__name__
     return re.sub(r"\s+", " ", text)

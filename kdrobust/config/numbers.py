@@ -33,3 +33,12 @@ def as_number(value: Any, key: str = "value") -> float:
     if not math.isfinite(number):
         raise ValueError(f"{key}: expected a finite number, got {value!r}")
     return number
+
+
+def is_number(value: Any) -> bool:
+    """Whether `as_number` reads it."""
+    try:
+        as_number(value)
+    except ValueError:
+        return False
+    return True

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from kdrobust.config.numbers import as_number
+from kdrobust.config.numbers import as_number, is_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +33,8 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-def _is_number(value: Any) -> bool:
-    try:
-        as_number(value)
-    except ValueError:
-        return False
-    return True
-
-
 def _numbers(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(_is_number(item) for item in value)
+    return isinstance(value, list) and bool(value) and all(is_number(item) for item in value)
 
 
 def _seeds(value: Any) -> bool:
@@ -83,7 +75,7 @@ RULES: dict[str, Rule] = {
     "evaluation.seed": _SEED,
     "evaluation.batch_size": Rule(accepts=_integer(1), expected="an integer >= 1"),
     "evaluation.confidence": Rule(
-        accepts=lambda value: _is_number(value) and 0 < as_number(value) < 1, expected="a share in (0, 1)"
+        accepts=lambda value: is_number(value) and 0 < as_number(value) < 1, expected="a share in (0, 1)"
     ),
     "evaluation.latency": Rule(
         accepts=lambda value: value is None or isinstance(value, bool) or value == "auto",
@@ -97,7 +89,7 @@ RULES: dict[str, Rule] = {
     "teacher.checkpoint": _TEXT_OR_NULL,
     "teacher.outputs": _TEXT_OR_NULL,
     "teacher.shared_views_gb": Rule(
-        accepts=lambda value: _is_number(value) and as_number(value) >= 0, expected="a number of gigabytes >= 0"
+        accepts=lambda value: is_number(value) and as_number(value) >= 0, expected="a number of gigabytes >= 0"
     ),
     "student.checkpoint": _TEXT_OR_NULL,
     "teacher_training.seed": _SEED,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
@@ -23,21 +24,40 @@ ALLOWED = (
     "pytorch_lightning",
     "torchmetrics",
 )
-#: Within these, what runs, writes or unpickles rather than builds a component.
+#: Within these, what runs, writes, fetches or unpickles rather than builds a component.
 REFUSED = (
-    "kdrobust.cli",
-    "kdrobust.launch",
-    "kdrobust.multirun",
-    "kdrobust.config",
-    "kdrobust.stages",
-    "kdrobust.doctor",
+    *(
+        f"kdrobust.{name}"
+        for name in ("__main__", "cli", "launch", "multirun", "refusal", "config", "stages", "doctor")
+    ),
+    *(
+        f"kdrobust.{name}"
+        for name in ("help", "listing", "shorthand", "reproduce", "conformance", "htmlreport", "report")
+    ),
+    *(f"kdrobust.sweeps.{name}" for name in ("command", "job", "record", "session", "study", "table", "wandb_sweep")),
+    *(f"kdrobust.tracking.{name}" for name in ("atomic", "folder", "manifest", "account", "secrets")),
+    *(f"kdrobust.models.{name}" for name in ("checkpoint", "foreign", "robustbench", "state")),
+    "kdrobust.data.idx",
+    "kdrobust.data.pickles",
+    "torchvision.io",
+    "torchvision.utils",
+    "torchvision.datasets.utils",
+    "timm.models._helpers",
+    "timm.models._hub",
+    "timm.utils",
+    "pytorch_lightning.cli",
+    "pytorch_lightning.core.saving",
+    "pytorch_lightning.utilities",
+    "pytorch_lightning.strategies.launchers",
+    "lightning_fabric.utilities",
 )
 # where allowed packages keep what they hand on under their own names
 _HOMES = ("lightning_fabric", "torch._C", "torch._jit_internal")
 _EXTRAS = ("timm", "tensorboard", "trackio")
 
 
-def _below(path: str, prefixes: Iterable[str]) -> bool:
+def below(path: str, prefixes: Iterable[str]) -> bool:
+    """Whether a dotted path is one of some prefixes, or lies below one."""
     return any(path == prefix or path.startswith(prefix + ".") for prefix in prefixes)
 
 
@@ -55,7 +75,9 @@ def refuse(path: Any, trusted: Sequence[str]) -> str | None:
         return f"{path!r} is not a dotted path"
     if any(piece.startswith("_") for piece in pieces):
         return f"{path}: private names are not allowed"
-    if _below(path, REFUSED) or not _below(path, [*ALLOWED, *trusted]):
+    if pieces[0] in sys.stdlib_module_names:
+        return f"{path} is not allowed: the standard library is never a target, trusted or not"
+    if below(path, REFUSED) or not below(path, [*ALLOWED, *trusted]):
         close = did_you_mean(pieces[0], {prefix.split(".")[0] for prefix in ALLOWED} - {pieces[0]})
         return (
             f"{path} is not allowed; targets lie in {', '.join(ALLOWED)}{close} "
@@ -93,7 +115,8 @@ def locate(path: str, trusted: Sequence[str] = ()) -> Any:
     """The object an allowed dotted path names.
 
     Every step is checked: a path that leaves the allowed packages through an imported module (`torch.nn.os.system`)
-    is refused like one that names it directly.
+    is refused like one that names it directly, and so is one that reaches into a class or an object
+    (`torch.nn.Module.load_state_dict`), or what a package hands on from a refused place.
 
     Raises:
         UsageError: not allowed, not importable, or no such name; without the config key.
@@ -106,7 +129,9 @@ def locate(path: str, trusted: Sequence[str] = ()) -> Any:
     found: Any = _import(path, pieces[0])
     for depth, piece in enumerate(pieces[1:], start=1):
         above, here = ".".join(pieces[:depth]), ".".join(pieces[: depth + 1])
-        if not hasattr(found, piece) and isinstance(found, ModuleType) and _is_module(here):
+        if not isinstance(found, ModuleType):
+            raise UsageError(f"{path} is not allowed: {above} is no module; name a class or function of a module")
+        if not hasattr(found, piece) and _is_module(here):
             found = _import(path, here)
         else:
             try:
@@ -119,7 +144,7 @@ def locate(path: str, trusted: Sequence[str] = ()) -> Any:
         on_the_way = (
             isinstance(found, ModuleType) and home == here and any(name.startswith(here + ".") for name in allowed)
         )
-        if home is not None and not on_the_way and (not _below(home, [*allowed, *_HOMES]) or _below(home, REFUSED)):
+        if home is not None and not on_the_way and (not below(home, [*allowed, *_HOMES]) or below(home, REFUSED)):
             raise UsageError(f"{path} is not allowed: it leads to {home}, outside {', '.join(ALLOWED)}")
     if not callable(found):
         raise UsageError(f"{path} is not a class or function")

@@ -98,7 +98,10 @@ def _read_case(entry: Any, where: str, sets: Mapping[str, Any]) -> Case:
     expected: dict[str, Tensor] = {}
     if entry.get("loss") is not None:
         expected["loss"] = as_tensor(entry["loss"], f"{where}.loss")
-    gradients = dict(entry.get("gradients") or {})
+    gradients = entry.get("gradients") or {}
+    if not isinstance(gradients, Mapping):
+        raise DataError(f"{where}.gradients: expected a mapping of inputs to arrays")
+    gradients = dict(gradients)
     for key in ("gradient", "grad_student"):
         if key in entry:
             gradients["student"] = entry[key]

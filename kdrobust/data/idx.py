@@ -17,6 +17,8 @@ IDX_FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+# 60,000 images of 28 x 28 pixels are 45 MB
+_MOST = 64 << 20
 
 
 def unpack_idx(folder: Path, packed: Sequence[Path]) -> None:
@@ -36,9 +38,14 @@ def unpack_idx(folder: Path, packed: Sequence[Path]) -> None:
         if (folder / name).is_file() or source is None:
             continue
         try:
-            content = gzip.decompress(source.read_bytes())
+            with gzip.open(source) as file:
+                content = file.read(_MOST + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise DataError(f"{source}: damaged or truncated ({error}); get it anew") from None
+        if len(content) > _MOST:
+            raise DataError(
+                f"{source}: unpacks to more than {_MOST >> 20} MB, which no file of these sets does; get it anew"
+            )
         try:
             write_bytes(folder / name, content)
         except RunFolderError:

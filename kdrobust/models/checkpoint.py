@@ -6,6 +6,7 @@ import errno
 import hashlib
 import importlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -47,22 +48,31 @@ def file_hash(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def load_data(path: str | Path) -> Any:
-    """Read a file of `torch.save` onto the CPU; nothing in it is executed.
+def load_data(path: str | Path, *, trust: bool = False, flag: str = "") -> Any:
+    """Read a file of `torch.save` onto the CPU; nothing in it is executed, unless it is trusted.
+
+    Args:
+        path: the file.
+        trust: unpickle it whatever it holds; its code runs with the rights of whoever reads it.
+        flag: the setting that grants this trust, for the refusal; empty: there is none.
 
     Raises:
         CheckpointError: it is missing, damaged, or holds more than data.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # of other pickle protocols, which are refused in a line below
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=not trust)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except IsADirectoryError:
         raise CheckpointError(f"{path}: is a folder; name the best.ckpt in it") from None
     except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if "GLOBAL" in str(error) or "Unsupported class" in str(error):
+            remedy = f"if you know where it comes from, set {flag}" if flag else "take another file"
             raise CheckpointError(
-                f"{path}: holds more than data (a pickle that runs code); it was not loaded"
+                f"{path}: holds more than data (a pickle that runs code); it was not loaded; {remedy}"
             ) from None
         raise CheckpointError(f"{path}: damaged or no checkpoint; train it again or take another file") from None
     except OSError as error:
@@ -97,10 +107,18 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if payload.get("format") != FORMAT:
         raise CheckpointError(f"{path}: checkpoint format {payload.get('format')}, this version reads {FORMAT}")
     model = payload.get("model")
-    whole = isinstance(payload.get("spec"), dict) and isinstance(model, dict) and {"network", "normalize"} <= set(model)
+    whole = _is_spec(payload.get("spec")) and isinstance(model, dict) and {"network", "normalize"} <= set(model)
     if not whole or not isinstance(checkpoint["state_dict"], dict):
         raise CheckpointError(f"{path}: damaged: it does not say what model it holds; train it again")
     return dict(checkpoint)
+
+
+def _is_spec(value: Any) -> bool:
+    if not isinstance(value, dict) or not {"shape", "classes"} <= set(value) <= set(InputSpec.__dataclass_fields__):
+        return False
+    lists = [value[key] for key in set(value) - {"classes"}]
+    whole = all(isinstance(each, list) for each in lists) and isinstance(value["classes"], int)
+    return whole and all(isinstance(side, int) and side > 0 for side in value["shape"])
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], path: str | Path) -> None:

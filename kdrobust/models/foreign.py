@@ -21,7 +21,12 @@ from kdrobust.spec import InputSpec
 
 
 def load_timm(
-    name: str, *, spec: InputSpec, weights: str | Path | None = None, arguments: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    spec: InputSpec,
+    weights: str | Path | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    trust: bool = False,
 ) -> nn.Module:
     """A trained timm model.
 
@@ -30,6 +35,7 @@ def load_timm(
         spec: with weights of one's own, the data's channels and classes shape the model.
         weights: a file for `load_state`; otherwise `arguments` need `pretrained: true`, which fetches timm's.
         arguments: further arguments of `timm.create_model`.
+        trust: unpickle the weights even if they hold more than data.
 
     Raises:
         UsageError: timm is not installed, knows no such model or argument, or nothing says where weights come from.
@@ -46,7 +52,7 @@ def load_timm(
         channels, _, _ = image_shape(spec, "model.timm")
         given = {"in_chans": channels, "num_classes": spec.classes, **given, "pretrained": False}
     model = _made(library.create_model, f"model.timm={name}", name, **given)
-    return model if weights is None else load_state(model, weights)
+    return model if weights is None else load_state(model, weights, trust=trust)
 
 
 def load_torchscript(path: str | Path, *, trust: bool) -> nn.Module:
@@ -84,6 +90,7 @@ def load_imported(
     weights: str | Path | None = None,
     arguments: Mapping[str, Any] | None = None,
     trusted: Sequence[str] = (),
+    trust: bool = False,
 ) -> nn.Module:
     """What a function or class of a package returns.
 
@@ -92,6 +99,7 @@ def load_imported(
         weights: a file for `load_state`; None leaves the model as it was made.
         arguments: what the function is called with.
         trusted: packages that may be imported beside those every config may point into.
+        trust: unpickle the weights even if they hold more than data.
 
     Raises:
         UsageError: the path lies outside trusted packages, leads nowhere, or does not make an `nn.Module`.
@@ -105,7 +113,7 @@ def load_imported(
     model = _made(factory, key, **dict(arguments or {}))
     if not isinstance(model, nn.Module):
         raise UsageError(f"{key}: it made a {type(model).__name__}, not a torch.nn.Module")
-    return model if weights is None else load_state(model, weights)
+    return model if weights is None else load_state(model, weights, trust=trust)
 
 
 def normalised(network: nn.Module, *, spec: InputSpec, normalize: Mapping[str, Sequence[float]] | None) -> Classifier:

@@ -16,16 +16,21 @@ _CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "weights", "par
 _PREFIXES = ("module.", "model.", "network.", "_orig_mod.")
 
 
-def load_state(model: nn.Module, path: str | Path) -> nn.Module:
+def load_state(model: nn.Module, path: str | Path, *, trust: bool = False) -> nn.Module:
     """Fill a model with a state dict from a `.safetensors` file, or from one of `torch.save` read as data only.
 
     The state dict may lie under a usual name (`state_dict`, `model` ...), and every name in it may begin with what
     wrappers add (`module.` ...).
 
+    Args:
+        model: to be filled.
+        path: the file.
+        trust: unpickle it even if it holds more than data; see `load_data`.
+
     Raises:
         CheckpointError: it is missing, damaged, holds more than data, or belongs to another model.
     """
-    state = _read_state(Path(path))
+    state = _read_state(Path(path), trust)
     own = model.state_dict()
     while not set(own) & set(state):
         prefix = next((each for each in _PREFIXES if all(name.startswith(each) for name in state)), None)
@@ -42,7 +47,7 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}"[:200] if lines else type(error).__name__
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def _read_state(path: Path, trust: bool) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -53,7 +58,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
             raise CheckpointError(f"{path}: no such checkpoint") from None
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{path}: damaged or no safetensors file ({one_line(error)})") from None
-    content = load_data(path)
+    content = load_data(path, trust=trust, flag="model.trust=true")
     for key in _CONTAINERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from kdrobust.config import config_hash, dead_keys, ensure, instantiate, numbers, to_plain
+from kdrobust.config.build import first_line
 from kdrobust.data import DataModule
 from kdrobust.errors import UsageError
 from kdrobust.evaluation import model_cost
@@ -22,6 +26,7 @@ from kdrobust.models import Classifier, build_classifier, tap_shapes
 from kdrobust.randomness import address
 from kdrobust.spec import InputSpec
 from kdrobust.tracking import build_manifest, hold, is_main_process, versions, write_json, write_text
+from kdrobust.tracking.secrets import redacted
 
 log = logging.getLogger("kdrobust")
 _SMALL_BATCH_FLOPS = 5e8
@@ -38,6 +43,39 @@ def check_config(cfg: DictConfig, extra: Sequence[str] = ()) -> None:
     for key in ("threat", "attack", "optimizer", "callbacks", "data"):
         if cfg.get(key) is not None:
             instantiate(cfg[key])
+    if cfg.get("optimizer") is not None:
+        _try_steps(cfg)
+        _try_trainer(cfg)
+
+
+def _try_steps(cfg: DictConfig) -> None:
+    """Build optimiser and scheduler for a single weight: torch looks at their numbers only then."""
+    try:
+        optimizer = instantiate(cfg.optimizer)([nn.Parameter(torch.zeros(1))])
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"optimizer: {first_line(error)}") from None
+    factory = instantiate(cfg.scheduler)["factory"] if cfg.get("scheduler") is not None else None
+    if factory is None:
+        return
+    late = {"total_steps": 100} if "total_steps" in inspect.signature(factory).parameters else {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            factory(optimizer, **late)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise UsageError(f"scheduler: {first_line(error)}") from None
+
+
+def _try_trainer(cfg: DictConfig) -> None:
+    """Build the trainer once for nothing: which devices there are is known only to Lightning."""
+    factory = instantiate(cfg.trainer)
+    if not isinstance(factory.keywords.get("strategy"), str):
+        # it would claim the ranks of the real one
+        return
+    try:
+        factory(logger=False, enable_checkpointing=False)
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise UsageError(f"trainer: {first_line(error)}") from None
 
 
 def check_method(
@@ -109,7 +147,8 @@ def open_run(cfg: DictConfig, folder: Path) -> Iterator[str]:
     digest = config_hash(cfg)
     with hold(folder, config_hash=digest) if is_main_process() else nullcontext():
         if is_main_process():
-            write_text(folder / "config_resolved.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+            plain = redacted(OmegaConf.to_container(cfg, resolve=True))
+            write_text(folder / "config_resolved.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
             manifest = build_manifest(stage=cfg.stage, seed=int(cfg.seed), config_hash=digest)
             write_json(folder / "manifest.json", manifest)
         yield digest

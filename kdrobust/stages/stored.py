@@ -62,6 +62,12 @@ def read_stored(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder / FILE}: truncated or changed since it was written; run `kdrobust outputs` again"
         )
+    told = [manifest.get(name) for name in ("data", "checkpoint")]
+    wanted = [{"name", "fingerprint"}, {"path", "sha256"}]
+    if not all(isinstance(node, dict) and keys <= set(node) for node, keys in zip(told, wanted, strict=True)):
+        raise CheckpointError(
+            f"{folder / MANIFEST}: does not say of which data and checkpoint; run `kdrobust outputs` again"
+        )
     return manifest
 
 

@@ -38,7 +38,7 @@ _READERS = {
     "weights": ("timm", "import"),
     "arguments": ("robustbench", "timm", "import"),
     "normalize": ("timm", "torchscript", "import"),
-    "trust": ("torchscript",),
+    "trust": ("torchscript", "timm", "import"),
 }
 _ROBUSTBENCH_ARGUMENTS = ("dataset", "threat_model", "model_dir")
 _SAMPLES = 8
@@ -209,12 +209,13 @@ def _load(
         script = _script(node)
         return load_torchscript(script, trust=bool(node.get("trust"))), {"sha256": file_hash(script)}
     weights, origin = _weights(node), {"arguments": arguments} if arguments else {}
+    trust = bool(node.get("trust"))
     if weights is not None:
         origin["weights"] = {"path": str(weights), "sha256": file_hash(weights)}
     if source == "timm":
-        return load_timm(name, spec=data.spec, weights=weights, arguments=arguments), origin
+        return load_timm(name, spec=data.spec, weights=weights, arguments=arguments, trust=trust), origin
     trusted = [str(package) for package in cfg.get("trusted_modules") or []]
-    return load_imported(name, weights=weights, arguments=arguments, trusted=trusted), origin
+    return load_imported(name, weights=weights, arguments=arguments, trusted=trusted, trust=trust), origin
 
 
 def _node(cfg: DictConfig) -> dict[str, Any]:

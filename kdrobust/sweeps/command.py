@@ -12,6 +12,7 @@ from kdrobust.sweeps.progress import report
 from kdrobust.sweeps.record import SWEEP, read_jobs, read_sweep
 from kdrobust.sweeps.summary import METRICS, check_metric
 from kdrobust.sweeps.table import refresh
+from kdrobust.tracking.secrets import MASK
 
 USAGE = "kdrobust sweep status|resume FOLDER [metric=NAME]"
 _HELP = f"""{USAGE}
@@ -54,6 +55,10 @@ def main(arguments: Sequence[str], start: Callable[[str, Sequence[str]], Any]) -
         raise UsageError(f"{words[1]}: holds no {SWEEP}; sweeps lie in outputs/sweeps")
     if chosen:
         check_metric(chosen[0])
+    if words[0] == "resume" and not (isinstance(known.get("stage"), str) and isinstance(known.get("arguments"), list)):
+        raise UsageError(f"{words[1]}: its {SWEEP} does not say what was run; give the command again")
+    if words[0] == "resume" and any(MASK in str(text) for text in known["arguments"]):
+        raise UsageError(f"{words[1]}: its command held a secret, which is not kept; give the command again")
     if words[0] == "resume":
         _resume(folder, known, start)
         if not chosen:

@@ -181,6 +181,7 @@ def parse_search(name: str, node: Mapping[str, Any], swept: Sequence[Parameter] 
         storage=_one_of(node, "storage", STORAGES, "sqlite", problems),
         parallel=_integer(node, "parallel", 1, None, problems),
     )
+    problems += [f"search.space.{key}: Hydra's own settings are not searched" for key in space if _is_hydra_s(key)]
     problems += _together(search)
     if problems:
         raise UsageError(summary(problems))
@@ -207,6 +208,10 @@ def _together(search: Search) -> list[str]:
     if "seed" in search.keys and search.seeds:
         problems.append("search.space.seed: seeds are averaged already; set search.seeds=[]")
     return problems
+
+
+def _is_hydra_s(key: str) -> bool:
+    return key.lstrip("+~").replace("/", ".").split(".")[0] == "hydra"
 
 
 def _default_trials(node: Mapping[str, Any], space: Mapping[str, Parameter]) -> int:

@@ -12,7 +12,9 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from sqlalchemy.exc import DatabaseError
 
+from kdrobust.config.build import first_line
 from kdrobust.errors import RunFolderError, UsageError
 from kdrobust.randomness import address
 from kdrobust.sweeps.search import Search
@@ -111,15 +113,21 @@ def open_study(search: Search, folder: Path, question: str) -> optuna.Study:
         RunFolderError: the folder holds the study of another question.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    pruner = pruner_of(search)
-    study = optuna.create_study(
-        study_name=search.name,
-        storage=storage_of(folder, search.storage),
-        sampler=sampler_of(search, 0),
-        pruner=pruner,
-        directions=[optuna.study.StudyDirection[name.upper()] for name in search.directions],
-        load_if_exists=True,
-    )
+    pruner, sampler = pruner_of(search), sampler_of(search, 0)
+    try:
+        study = optuna.create_study(
+            study_name=search.name,
+            storage=storage_of(folder, search.storage),
+            sampler=sampler,
+            pruner=pruner,
+            directions=[optuna.study.StudyDirection[name.upper()] for name in search.directions],
+            load_if_exists=True,
+        )
+    except (DatabaseError, optuna.exceptions.StorageInternalError, ValueError) as error:
+        file = folder / _FILES[search.storage]
+        raise RunFolderError(
+            f"{file}: damaged or no study ({first_line(error)}); set another hydra.sweep.dir, or delete it"
+        ) from None
     before = study.user_attrs.get(QUESTION)
     if before is None:
         study.set_user_attr(QUESTION, question)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kdrobust.errors import RunFolderError
+from kdrobust.tracking.secrets import redact, redacted
 
 
 def write_bytes(path: str | Path, data: bytes | memoryview, *, previous: Path | None = None) -> None:
@@ -78,8 +79,8 @@ _UMASK = _read_umask()
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Put `text` at `path` as UTF-8 in one step, see `write_bytes`."""
-    write_bytes(path, text.encode("utf-8"))
+    """Put `text` at `path` as UTF-8 in one step, without secrets, see `redact` and `write_bytes`."""
+    write_bytes(path, redact(text).encode("utf-8"))
 
 
 def write_json(path: str | Path, data: Any) -> None:
@@ -91,7 +92,7 @@ def write_json(path: str | Path, data: Any) -> None:
     Raises:
         TypeError: `data` holds something that is no JSON value.
     """
-    write_text(path, json.dumps(_finite(data), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(redacted(_finite(data)), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _finite(data: Any) -> Any:

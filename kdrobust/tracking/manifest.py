@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from kdrobust.tracking.secrets import redact_line
 
 PACKAGES = (
     "kdrobust",
@@ -25,8 +26,8 @@ PACKAGES = (
     "scikit-learn",
     "pyautoattack",
 )
-_SECRET = re.compile(r"(key|token|secret|password)[^=\s]*=\S+", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"://[^/@\s]+@")
+#: Variables of the environment that decide how many threads compute.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def versions() -> dict[str, str]:
@@ -56,10 +57,28 @@ def git_state(folder: Path | None = None) -> dict[str, Any]:
         return {}
 
 
+def machine() -> dict[str, Any]:
+    """The kind of machine: system, architecture, processor and number of cores."""
+    return {
+        "system": platform.platform(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
 def command() -> str:
     """The command line, with anything that looks like a secret masked."""
-    text = shlex.join(["kdrobust", *sys.argv[1:]])
-    return _CREDENTIALS.sub("://***@", _SECRET.sub(lambda match: match[0].split("=")[0] + "=***", text))
+    return shlex.join(["kdrobust", *map(redact_line, sys.argv[1:])])
 
 
 def build_manifest(*, stage: str, seed: int, config_hash: str) -> dict[str, Any]:
@@ -78,9 +97,6 @@ def build_manifest(*, stage: str, seed: int, config_hash: str) -> dict[str, Any]
         "config_hash": config_hash,
         "versions": versions(),
         "git": git_state(),
-        "platform": {
-            "system": platform.platform(),
-            "machine": platform.machine(),
-            "cpus": os.cpu_count(),
-        },
+        "platform": machine(),
+        "threads": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
     }

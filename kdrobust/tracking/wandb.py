@@ -14,6 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from kdrobust.tracking.account import choose_mode, masked
 from kdrobust.tracking.recorder import Recorder, sweep_name
+from kdrobust.tracking.secrets import redacted
 
 _log = logging.getLogger("kdrobust")
 
@@ -70,14 +71,14 @@ class WandbRun(WandbLogger, Recorder):
     def begin(self, config: Mapping[str, Any]) -> None:
         """Open the run with its config; offline where the server refuses it."""
         try:
-            self.experiment.config.update(dict(config), allow_val_change=True)
+            self.experiment.config.update(redacted(config), allow_val_change=True)
         except Exception as error:
             if self.mode != "online":
                 raise
             told = masked(str(error)).splitlines() or [type(error).__name__]
             self.mode, self.reason, self._experiment = "offline", f"refused: {told[0]}", None
             self._wandb_init |= {"mode": "offline", "resume": None}
-            self.experiment.config.update(dict(config), allow_val_change=True)
+            self.experiment.config.update(redacted(config), allow_val_change=True)
         if self.mode == "offline":
             _log.info("wandb: offline (%s)", self.reason)
 

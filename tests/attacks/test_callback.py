@@ -95,6 +95,7 @@ def test_growth_range(options):
 def test_the_grown_attack_crafts_unless_its_steps_are_counted(counted, steps):
     used = []
     module = SimpleNamespace(
+        model=nn.Flatten(),
         objective=SimpleNamespace(needs_attack=True, needs_survival=counted),
         exact_epoch=0.0,
         craft=lambda attack, *_, **__: used.append(attack),

@@ -13,12 +13,17 @@ from kdrobust.errors import KdrobustError
 
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "bytes": 1}
 _TRIED = re.compile(r"[Tt]ried to allocate ([\d.]+) (KiB|MiB|GiB|bytes)")
+_WORKER = re.compile(r"DataLoader worker \(pid(\(s\))? [\d, ]+\) (is killed by signal|exited unexpectedly)")
 #: Share of a device's memory that a suggestion fills; the rest is lost to fragments.
 _FILLED = 0.9
 
 
 class OutOfMemoryError(KdrobustError):
     """A batch that does not fit into the device's memory."""
+
+
+class WorkerKilledError(KdrobustError):
+    """A process that reads data has been killed, most often by the system as it ran out of memory."""
 
 
 def fitting_batch(batch: int, needed: int | None, available: int | None) -> int:
@@ -54,17 +59,24 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def told_memory(cfg: DictConfig) -> Iterator[None]:
-    """Turn an allocation that failed into its line.
+    """Turn an allocation that failed, or a data worker that was killed, into its line.
 
     Args:
         cfg: the stage's, for the batch size that was used and the key that sets it.
 
     Raises:
         OutOfMemoryError: in place of torch's.
+        WorkerKilledError: in place of torch's.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
+        if _WORKER.search(str(error)):
+            workers = OmegaConf.select(cfg, "data.num_workers")
+            raise WorkerKilledError(
+                f"data.num_workers={workers}: a process that reads data was killed, most often as the machine ran out "
+                "of memory; set fewer, and give the same command again: the run goes on where it was"
+            ) from error
         if not _is_out_of_memory(error):
             raise
         keys = (

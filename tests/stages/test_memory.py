@@ -1,9 +1,12 @@
+import os
+import signal
+
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 from kdrobust.modules import DistillationModule
-from kdrobust.stages.memory import OutOfMemoryError, fitting_batch, told_memory
+from kdrobust.stages.memory import OutOfMemoryError, WorkerKilledError, fitting_batch, told_memory
 from tests.stages.conftest import TINY
 
 GIB = 2**30
@@ -70,3 +73,22 @@ def test_a_run_without_memory_ends_with_the_line_and_tries_once(workplace, capsy
     assert error.startswith("data.batch_size=32: out of memory; about 16 would fit: set data.batch_size=16")
     assert error.count("\n") == 1
     assert calls == [32]
+
+
+class Killed(torch.utils.data.Dataset):
+    """Ends the worker that reads it, as the kernel does when memory is short."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, place):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_data_worker_is_named():
+    loader = torch.utils.data.DataLoader(Killed(), batch_size=2, num_workers=1)
+    with (
+        pytest.raises(WorkerKilledError, match=r"data.num_workers=1: a process that reads data was killed"),
+        told_memory(OmegaConf.create({"data": {"num_workers": 1}})),
+    ):
+        next(iter(loader))

@@ -151,3 +151,25 @@ def test_a_sweep_has_a_run_a_job_with_lineage_and_no_key_anywhere(monkeypatch, t
     assert len(written) > 30
     assert [path for path in written if KEY.encode() in path.read_bytes()] == []
     assert KEY not in told
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_server_that_takes_connections_and_never_answers_is_not_reached(monkeypatch, answers):
+    import socket
+    import threading
+
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            connection.recv(1000)
+            if answers:
+                connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            connection.recv(1000)
+            connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert account.reachable(timeout=0.5) is answers

@@ -1,6 +1,9 @@
 """What every test shares: one thread, so that tests that run side by side do not fight over the cores."""
 
+import logging
 import os
+
+import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
@@ -11,3 +14,15 @@ def pytest_configure(config):
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _hydra_s_handlers_go():
+    """Hydra's log handlers keep the streams of the test that ran a command in this process."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in [handler for handler in root.handlers if handler not in before]:
+        if type(handler).__module__ == "logging":
+            root.removeHandler(handler)
+            handler.close()

@@ -56,7 +56,10 @@ def run_stage_in(stage: str, cfg: DictConfig, folder: Path) -> Any:
     with open_dict(cfg):
         cfg.run.folder = str(folder)
     module = importlib.import_module(f"kdrobust.stages.{stage}")
-    return module.run(cfg, folder)
+    from kdrobust.stages.memory import told_memory
+
+    with told_memory(cfg):
+        return module.run(cfg, folder)
 
 
 def run_stage(stage: str, cfg: DictConfig) -> Any:

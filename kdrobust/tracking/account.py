@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import netrc
 import os
-import socket
+import ssl
 from urllib.parse import urlsplit
 
 _DEFAULT = "https://api.wandb.ai"
@@ -25,15 +26,27 @@ def has_account() -> bool:
     return False
 
 
-def reachable(timeout: float = 2.0) -> bool:
-    """Whether the server takes a connection within `timeout` seconds; the proxy's word where there is a proxy."""
+def reachable(timeout: float = 5.0) -> bool:
+    """Whether the server answers within `timeout` seconds, whatever it says; True where there is a proxy to ask.
+
+    A connection alone says too little: a server that takes it and never answers would hold up the run.
+    """
     if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
         return True
+    host, port = _server()
+    plain = (os.environ.get("WANDB_BASE_URL") or _DEFAULT).startswith("http://")
+    connection = (http.client.HTTPConnection if plain else http.client.HTTPSConnection)(host, port, timeout=timeout)
     try:
-        with socket.create_connection(_server(), timeout=timeout):
-            return True
-    except OSError:
+        connection.request("HEAD", "/")
+        connection.getresponse()
+    except ssl.SSLError:
+        # somebody is there; W&B itself decides whether to trust it
+        return True
+    except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
+    return True
 
 
 def choose_mode() -> tuple[str, str]:

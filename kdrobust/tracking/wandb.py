@@ -77,7 +77,10 @@ class WandbRun(WandbLogger, Recorder):
                 raise
             told = masked(str(error)).splitlines() or [type(error).__name__]
             self.mode, self.reason, self._experiment = "offline", f"refused: {told[0]}", None
+            # W&B's service may still hold the id of the run it could not open
             self._wandb_init |= {"mode": "offline", "resume": None}
+            if self._wandb_init.get("id"):
+                self._wandb_init["id"] += "-offline"
             self.experiment.config.update(redacted(config), allow_val_change=True)
         if self.mode == "offline":
             _log.info("wandb: offline (%s)", self.reason)

@@ -260,3 +260,24 @@ class TestSvhn:
 def test_unknown_data_set():
     with pytest.raises(ValueError, match=r"^dataset: expected one of mnist, .*, got 'imagenet'"):
         TorchvisionImages(dataset="imagenet")
+
+
+def test_a_false_archive_is_not_unpacked(tmp_path, monkeypatch):
+    import io
+    import tarfile
+
+    from torchvision.datasets import utils
+
+    def deliver(url, filename, *arguments, **options):
+        with tarfile.open(filename, "w:gz") as archive:
+            for name in ("../owned", str(tmp_path / "owned"), "cifar-10-batches-py/data_batch_1"):
+                member = tarfile.TarInfo(name)
+                member.size = 1
+                archive.addfile(member, io.BytesIO(b"x"))
+
+    monkeypatch.setattr(utils, "_urlretrieve", deliver)
+    monkeypatch.setattr(utils, "_get_redirect_url", lambda url, **options: url)
+    with pytest.raises(DataError, match="the download failed"):
+        TorchvisionImages(dataset="cifar10").load(tmp_path / "root")
+    assert not (tmp_path / "owned").exists()
+    assert not (tmp_path / "root" / "cifar-10-batches-py").exists()

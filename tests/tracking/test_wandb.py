@@ -170,3 +170,25 @@ def test_stored_outputs_are_an_artifact_between_a_teacher_and_its_student(tmp_pa
     assert set(found["stored"]) == {(f"model-{sha[:12]}", True), (f"outputs-{sha[:12]}", False)}
     made, used = found["stored"][f"outputs-{sha[:12]}", False], found["student"][f"outputs-{sha[:12]}", True]
     assert made["digest"] == used["digest"], "the same version, not another one"
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_server_that_takes_connections_and_never_answers_is_not_reached(monkeypatch, answers):
+    import socket
+    import threading
+
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            connection, _ = server.accept()
+            connection.recv(1000)
+            if answers:
+                connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            connection.recv(1000)
+            connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert account.reachable(timeout=0.5) is answers

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from typing import Any
 
 from kdrobust.errors import RunFolderBusyError, RunFolderError
 from kdrobust.tracking.atomic import remove_leftovers, write_json
+from kdrobust.tracking.owner import is_gone, me
 
 STATUS = "status.json"
 LOCK = "run.lock"
@@ -32,39 +33,39 @@ def is_finished(folder: Path) -> bool:
     return read_status(folder).get("status") == "completed"
 
 
-def _alive(pid: int) -> bool:
+def _owner(path: Path) -> dict[str, Any]:
+    """Whom a lock names; empty where it is damaged: its writer was killed at it."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        owner = json.loads(path.read_text(encoding="utf-8"))
+        return {**owner, "pid": int(owner["pid"]), "host": str(owner["host"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Two processes that find the same stale lock must not both take it over."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # file systems without such locks are left to luck
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _take_lock(folder: Path) -> None:
-    path = folder / LOCK
-    mine: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname()}
-    for _ in range(2):
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:
-            try:
-                owner = json.loads(path.read_text(encoding="utf-8"))
-                pid, host = int(owner["pid"]), str(owner["host"])
-            except (OSError, ValueError, KeyError, TypeError):
-                pid, host = -1, mine["host"]
-            if host != mine["host"] or (pid > 0 and pid != mine["pid"] and _alive(pid)):
+    path, mine = folder / LOCK, me()
+    with _one_at_a_time(folder):
+        if path.exists():
+            owner = _owner(path)
+            if not is_gone(owner) and owner != mine:
                 raise RunFolderBusyError(
-                    f"{folder}: process {pid} on {host} is working here; wait for it, choose another run.name, or "
-                    f"delete {path} if that process is gone"
-                ) from None
-            path.unlink(missing_ok=True)
-            continue
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(mine, file)
-        return
-    raise RunFolderBusyError(f"{folder}: cannot take the lock {path}; another process took it first")
+                    f"{folder}: process {owner['pid']} on {owner['host']} is working here; wait for it, choose another "
+                    f"run.name, or delete {path} if that process is gone"
+                )
+        path.write_text(json.dumps(mine), encoding="utf-8")
 
 
 @contextmanager

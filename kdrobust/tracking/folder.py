@@ -101,17 +101,30 @@ def hold(folder: Path, *, config_hash: str) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(13, "Permission denied")
-        before = read_status(folder)
-        if before.get("status") == "completed":
-            raise RunFolderError(f"{folder}: holds a finished run; choose another run.folder or run.name, or delete it")
-        if before and before.get("config_hash") != config_hash:
-            raise RunFolderError(
-                f"{folder}: holds an unfinished run of another configuration; choose another run.folder, or delete it"
-            )
         _take_lock(folder)
-        remove_leftovers(folder)
     except OSError as error:
         raise RunFolderError(f"{folder}: cannot be written ({error.strerror}); set run.root=FOLDER") from None
+    try:
+        # whoever held the folder until now may just have finished the run
+        before = _resumable(folder, config_hash)
+        remove_leftovers(folder)
+        yield from _held(folder, config_hash, before)
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+
+
+def _resumable(folder: Path, config_hash: str) -> dict[str, Any]:
+    before = read_status(folder)
+    if before.get("status") == "completed":
+        raise RunFolderError(f"{folder}: holds a finished run; choose another run.folder or run.name, or delete it")
+    if before and before.get("config_hash") != config_hash:
+        raise RunFolderError(
+            f"{folder}: holds an unfinished run of another configuration; choose another run.folder, or delete it"
+        )
+    return before
+
+
+def _held(folder: Path, config_hash: str, before: Mapping[str, Any]) -> Iterator[Path]:
     started = before.get("started") or _now()
     status = {"status": "running", "config_hash": config_hash, "started": started}
     try:
@@ -125,8 +138,6 @@ def hold(folder: Path, *, config_hash: str) -> Iterator[Path]:
         raise
     else:
         write_json(folder / STATUS, {**status, "status": "completed", "ended": _now()})
-    finally:
-        (folder / LOCK).unlink(missing_ok=True)
 
 
 def _now() -> str:

@@ -156,3 +156,20 @@ def test_of_many_that_find_a_stale_lock_one_takes_it(tmp_path):
         for process in processes:
             process.join()
         assert results == ["busy"] * 5 + ["held"]
+
+
+def test_a_run_that_finishes_while_another_process_takes_the_lock_is_not_run_again(tmp_path, monkeypatch):
+    from kdrobust.tracking import folder as module
+
+    original = module._take_lock
+
+    def late(place):
+        # the other one ends between our looking at the folder and our having it
+        (place / "status.json").write_text(json.dumps({"status": "completed", "config_hash": HASH}))
+        original(place)
+
+    monkeypatch.setattr(module, "_take_lock", late)
+    with pytest.raises(RunFolderError, match="finished run"), hold(tmp_path, config_hash=HASH):
+        pass
+    assert not (tmp_path / "run.lock").exists()
+    assert is_finished(tmp_path)

@@ -22,11 +22,11 @@ from kdrobust.config import config_hash
 from kdrobust.errors import KdrobustError
 from kdrobust.sweeps import record
 from kdrobust.sweeps.figures import read_accuracies, teacher_seconds
-from kdrobust.sweeps.owner import me
 from kdrobust.sweeps.progress import told
 from kdrobust.sweeps.table import refresh
 from kdrobust.sweeps.threads import pin_threads
 from kdrobust.tracking import is_finished, is_main_process, read_status
+from kdrobust.tracking.owner import me
 
 log = logging.getLogger("kdrobust")
 SUPERSEDED = "superseded"

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kdrobust.sweeps.owner import is_gone
 from kdrobust.tracking.atomic import write_json
+from kdrobust.tracking.owner import is_gone
 
 SWEEP, JOBS = "sweep.json", "jobs"
 PENDING, RUNNING, COMPLETED, FAILED, CUT = "pending", "running", "completed", "failed", "cut"

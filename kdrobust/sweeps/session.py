@@ -14,10 +14,10 @@ from omegaconf import DictConfig, open_dict, read_write
 
 from kdrobust.errors import RunFolderBusyError
 from kdrobust.sweeps import record
-from kdrobust.sweeps.owner import is_gone, me
 from kdrobust.sweeps.progress import report
 from kdrobust.sweeps.table import refresh
 from kdrobust.sweeps.threads import available_cores, parallel_jobs
+from kdrobust.tracking.owner import is_gone, me
 
 log = logging.getLogger("kdrobust")
 Launch = Callable[..., Sequence[JobReturn]]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from typing import Any
 
 from kdrobust.errors import RunFolderBusyError, RunFolderError
 from kdrobust.tracking.atomic import remove_leftovers, write_json
+from kdrobust.tracking.owner import is_gone, me
 
 STATUS = "status.json"
 LOCK = "run.lock"
@@ -32,39 +33,39 @@ def is_finished(folder: Path) -> bool:
     return read_status(folder).get("status") == "completed"
 
 
-def _alive(pid: int) -> bool:
+def _owner(path: Path) -> dict[str, Any]:
+    """Whom a lock names; empty where it is damaged: its writer was killed at it."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        owner = json.loads(path.read_text(encoding="utf-8"))
+        return {**owner, "pid": int(owner["pid"]), "host": str(owner["host"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Two processes that find the same stale lock must not both take it over."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        # file systems without such locks are left to luck
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _take_lock(folder: Path) -> None:
-    path = folder / LOCK
-    mine: dict[str, Any] = {"pid": os.getpid(), "host": socket.gethostname()}
-    for _ in range(2):
-        try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-        except FileExistsError:
-            try:
-                owner = json.loads(path.read_text(encoding="utf-8"))
-                pid, host = int(owner["pid"]), str(owner["host"])
-            except (OSError, ValueError, KeyError, TypeError):
-                pid, host = -1, mine["host"]
-            if host != mine["host"] or (pid > 0 and pid != mine["pid"] and _alive(pid)):
+    path, mine = folder / LOCK, me()
+    with _one_at_a_time(folder):
+        if path.exists():
+            owner = _owner(path)
+            if not is_gone(owner) and owner != mine:
                 raise RunFolderBusyError(
-                    f"{folder}: process {pid} on {host} is working here; wait for it, choose another run.name, or "
-                    f"delete {path} if that process is gone"
-                ) from None
-            path.unlink(missing_ok=True)
-            continue
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(mine, file)
-        return
-    raise RunFolderBusyError(f"{folder}: cannot take the lock {path}; another process took it first")
+                    f"{folder}: process {owner['pid']} on {owner['host']} is working here; wait for it, choose another "
+                    f"run.name, or delete {path} if that process is gone"
+                )
+        path.write_text(json.dumps(mine), encoding="utf-8")
 
 
 @contextmanager
@@ -100,17 +101,30 @@ def hold(folder: Path, *, config_hash: str) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(13, "Permission denied")
-        before = read_status(folder)
-        if before.get("status") == "completed":
-            raise RunFolderError(f"{folder}: holds a finished run; choose another run.folder or run.name, or delete it")
-        if before and before.get("config_hash") != config_hash:
-            raise RunFolderError(
-                f"{folder}: holds an unfinished run of another configuration; choose another run.folder, or delete it"
-            )
         _take_lock(folder)
-        remove_leftovers(folder)
     except OSError as error:
         raise RunFolderError(f"{folder}: cannot be written ({error.strerror}); set run.root=FOLDER") from None
+    try:
+        # whoever held the folder until now may just have finished the run
+        before = _resumable(folder, config_hash)
+        remove_leftovers(folder)
+        yield from _held(folder, config_hash, before)
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+
+
+def _resumable(folder: Path, config_hash: str) -> dict[str, Any]:
+    before = read_status(folder)
+    if before.get("status") == "completed":
+        raise RunFolderError(f"{folder}: holds a finished run; choose another run.folder or run.name, or delete it")
+    if before and before.get("config_hash") != config_hash:
+        raise RunFolderError(
+            f"{folder}: holds an unfinished run of another configuration; choose another run.folder, or delete it"
+        )
+    return before
+
+
+def _held(folder: Path, config_hash: str, before: Mapping[str, Any]) -> Iterator[Path]:
     started = before.get("started") or _now()
     status = {"status": "running", "config_hash": config_hash, "started": started}
     try:
@@ -124,8 +138,6 @@ def hold(folder: Path, *, config_hash: str) -> Iterator[Path]:
         raise
     else:
         write_json(folder / STATUS, {**status, "status": "completed", "ended": _now()})
-    finally:
-        (folder / LOCK).unlink(missing_ok=True)
 
 
 def _now() -> str:

@@ -10,9 +10,9 @@ import pytest
 
 from kdrobust.cli import main
 from kdrobust.errors import DataError
-from kdrobust.sweeps.owner import me
 from kdrobust.sweeps.record import Job, read_job, read_jobs, read_sweep, write_job, write_sweep
 from kdrobust.sweeps.session import quoted
+from kdrobust.tracking.owner import me
 
 GRID = ["study", "-m", "seed=0,1,2"]
 

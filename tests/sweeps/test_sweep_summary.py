@@ -10,11 +10,11 @@ import pytest
 
 from kdrobust.errors import UsageError
 from kdrobust.sweeps.figures import accuracies, teacher_seconds
-from kdrobust.sweeps.owner import me
 from kdrobust.sweeps.progress import duration, remaining, report, told
 from kdrobust.sweeps.record import Job, expect_jobs, last_line, read_job, read_jobs, write_job, write_sweep
 from kdrobust.sweeps.summary import best, default_metric, importance, settings, summary_csv, swept_keys, values_of
 from kdrobust.sweeps.table import as_csv, refresh, rows
+from kdrobust.tracking.owner import me
 
 
 def job(number, value, *, status="completed", **given):

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import socket
 
@@ -109,3 +110,66 @@ def test_what_a_killed_writer_left_is_removed(tmp_path):
         pass
     assert not (tmp_path / ".last.ckpt.abc.tmp").exists()
     assert (tmp_path / "mine.tmp").exists()
+
+
+def test_a_number_that_belongs_to_another_process_by_now_is_no_owner(tmp_path):
+    lock = tmp_path / "run.lock"
+    # the parent lives, but not since then
+    lock.write_text(json.dumps({"pid": os.getppid(), "host": socket.gethostname(), "born": 1}))
+    with hold(tmp_path, config_hash=HASH):
+        assert json.loads(lock.read_text())["pid"] == os.getpid()
+    assert is_finished(tmp_path)
+
+
+def test_no_clock_decides_who_holds_a_folder(tmp_path, monkeypatch):
+    lock = tmp_path / "run.lock"
+    lock.write_text(json.dumps({"pid": os.getppid(), "host": socket.gethostname()}))
+    # written in 1970, and read in 2100: its owner lives all the same
+    os.utime(lock, (0, 0))
+    monkeypatch.setattr("time.time", lambda: 4.1e9)
+    with pytest.raises(RunFolderError, match="is working here"), hold(tmp_path, config_hash=HASH):
+        pass
+
+
+def _race(folder, ready, found):
+    ready.wait()
+    try:
+        with hold(folder, config_hash=HASH):
+            found.put("held")
+            ready.wait()
+    except RunFolderError as error:
+        found.put("busy" if "is working here" in str(error) else str(error))
+        ready.wait()
+
+
+def test_of_many_that_find_a_stale_lock_one_takes_it(tmp_path):
+    context = multiprocessing.get_context("fork")
+    for attempt in range(5):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        (folder / "run.lock").write_text(json.dumps({"pid": 2**22 + 1, "host": socket.gethostname()}))
+        ready, found = context.Barrier(6), context.Queue()
+        processes = [context.Process(target=_race, args=(folder, ready, found)) for _ in range(6)]
+        for process in processes:
+            process.start()
+        results = sorted(found.get(timeout=60) for _ in processes)
+        for process in processes:
+            process.join()
+        assert results == ["busy"] * 5 + ["held"]
+
+
+def test_a_run_that_finishes_while_another_process_takes_the_lock_is_not_run_again(tmp_path, monkeypatch):
+    from kdrobust.tracking import folder as module
+
+    original = module._take_lock
+
+    def late(place):
+        # the other one ends between our looking at the folder and our having it
+        (place / "status.json").write_text(json.dumps({"status": "completed", "config_hash": HASH}))
+        original(place)
+
+    monkeypatch.setattr(module, "_take_lock", late)
+    with pytest.raises(RunFolderError, match="finished run"), hold(tmp_path, config_hash=HASH):
+        pass
+    assert not (tmp_path / "run.lock").exists()
+    assert is_finished(tmp_path)

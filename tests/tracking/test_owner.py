@@ -1,7 +1,7 @@
 import subprocess
 import sys
 
-from kdrobust.sweeps.owner import is_gone, me
+from kdrobust.tracking.owner import is_gone, me
 
 
 def test_this_process_is_there_and_a_killed_one_is_gone_even_before_it_is_reaped():

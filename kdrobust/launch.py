@@ -33,7 +33,7 @@ from kdrobust.config.schema import schema_problems
 from kdrobust.errors import KdrobustError, RunFolderError, UsageError
 from kdrobust.multirun import sweep
 from kdrobust.refusal import without_trace
-from kdrobust.tracking.folder import read_status
+from kdrobust.tracking.folder import read_status, resumable
 from kdrobust.tracking.secrets import redact_logs, redact_yaml
 
 # at import, so that a launcher's worker process, which imports this module to find `run_job_task`, has them too
@@ -205,7 +205,9 @@ def _run(hydra: Hydra, cfg: DictConfig, stage: str) -> Any:
     if problems:
         raise UsageError(summary(problems))
     folder = _settled_folder(cfg, "run")
-    _refuse_taken(folder, cfg)
+    if read_status(folder):
+        # before Hydra writes its own files over those of the other run
+        resumable(folder, config_hash(cfg))
     callbacks = Callbacks(cfg)
     callbacks.on_run_start(config=cfg, config_name=stage)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
@@ -221,17 +223,6 @@ def _run(hydra: Hydra, cfg: DictConfig, stage: str) -> Any:
         if result.status is JobStatus.FAILED:
             raise result._return_value
     return result.return_value
-
-
-def _refuse_taken(folder: Path, cfg: DictConfig) -> None:
-    """What the run would be refused for anyway, before Hydra writes its own files over those of the other run."""
-    status = read_status(folder)
-    if status.get("status") == "completed":
-        raise RunFolderError(f"{folder}: holds a finished run; choose another run.folder or run.name, or delete it")
-    if status and status.get("config_hash") != config_hash(cfg):
-        raise RunFolderError(
-            f"{folder}: holds an unfinished run of another configuration; choose another run.folder, or delete it"
-        )
 
 
 def _settled_folder(cfg: DictConfig, kind: str) -> Path:

@@ -106,14 +106,19 @@ def hold(folder: Path, *, config_hash: str) -> Iterator[Path]:
         raise RunFolderError(f"{folder}: cannot be written ({error.strerror}); set run.root=FOLDER") from None
     try:
         # whoever held the folder until now may just have finished the run
-        before = _resumable(folder, config_hash)
+        before = resumable(folder, config_hash)
         remove_leftovers(folder)
         yield from _held(folder, config_hash, before)
     finally:
         (folder / LOCK).unlink(missing_ok=True)
 
 
-def _resumable(folder: Path, config_hash: str) -> dict[str, Any]:
+def resumable(folder: Path, config_hash: str) -> dict[str, Any]:
+    """The status of the unfinished run that a run of this configuration would go on with; empty where there is none.
+
+    Raises:
+        RunFolderError: the folder holds a finished run, or an unfinished one of another configuration.
+    """
     before = read_status(folder)
     if before.get("status") == "completed":
         raise RunFolderError(f"{folder}: holds a finished run; choose another run.folder or run.name, or delete it")

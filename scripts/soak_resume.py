@@ -136,7 +136,7 @@ def soak(folder: Path, moments: Sequence[tuple[str, int]]) -> list[dict[str, Any
         shutil.rmtree(run, ignore_errors=True)
         began = time.monotonic()
         killed = start(folder, place, count) == _KILLED
-        point = (run / "last.ckpt").exists()
+        point = any((run / name).exists() for name in ("last.ckpt", "previous.ckpt"))
         code = start(folder) if killed else None
         wrong = differences(run, whole) if code == 0 else [f"exit code {code}"]
         records.append(

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import nn
 from kdrobust.errors import CheckpointError
 from kdrobust.models.classifier import Classifier
 from kdrobust.spec import InputSpec
+from kdrobust.tracking import damage
 
 FORMAT = 1
 _PREFIX = "model."
@@ -59,6 +61,9 @@ def load_data(path: str | Path, *, trust: bool = False, flag: str = "") -> Any:
     Raises:
         CheckpointError: it is missing, damaged, or holds more than data.
     """
+    # torch itself reads flipped weights without a word; files of its older format, which is no archive, carry no sums
+    if zipfile.is_zipfile(path) and (found := damage(path)) is not None:
+        raise CheckpointError(f"{path}: {found}; train it again or take another file")
     try:
         with warnings.catch_warnings():
             # of other pickle protocols, which are refused in a line below

@@ -77,6 +77,18 @@ def test_unreadable(tmp_path):
         read_checkpoint(tmp_path)
 
 
+def test_a_flipped_weight_is_found_out(tmp_path):
+    model = save(tmp_path / "a.ckpt")
+    content = bytearray((tmp_path / "a.ckpt").read_bytes())
+    weight = next(model.parameters()).detach().numpy().tobytes()
+    content[content.index(weight)] ^= 1
+    (tmp_path / "a.ckpt").write_bytes(content)
+    with pytest.raises(
+        CheckpointError, match=r"a\.ckpt: damaged \(its content has another checksum .*; train it again"
+    ):
+        read_checkpoint(tmp_path / "a.ckpt")
+
+
 def test_bytes_that_pop_an_empty_stack(tmp_path):
     (tmp_path / "b.ckpt").write_bytes(b".")
     with pytest.raises(CheckpointError, match="damaged"):

@@ -17,10 +17,10 @@ HEIGHTS = (
     ("errors", "spec", "randomness", "version"),
     ("config", "tracking", "headers"),
     ("models", "data", "distributed"),
-    ("losses", "attacks", "views"),
-    ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance"),
+    ("losses", "attacks", "views", "serving"),
+    ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance", "export"),
     ("stages",),
-    ("cli", "launch", "multirun", "shorthand", "listing", "help", "doctor", "__main__", "__init__"),
+    ("cli", "launch", "multirun", "shorthand", "listing", "help", "doctor", "loading", "__main__", "__init__"),
 )
 #: Exceptions to the order, each with its reason.
 ALLOWED = {

@@ -89,6 +89,18 @@ RULES: dict[str, Rule] = {
         accepts=lambda value: value is None or isinstance(value, bool) or value == "auto",
         expected="true, false or auto",
     ),
+    "format": Rule(
+        accepts=lambda value: value in ("onnx", "torchscript", "torch_export"),
+        expected="onnx, torchscript or torch_export",
+    ),
+    "quantize": Rule(
+        accepts=lambda value: value in ("none", "dynamic_int8", "static_int8"),
+        expected="none, dynamic_int8 or static_int8",
+    ),
+    "calibration": Rule(accepts=_integer(1), expected="an integer >= 1"),
+    "agreement": Rule(accepts=_integer(1), expected="an integer >= 1"),
+    "compare": Rule(accepts=_optional(_text), expected="the path of a checkpoint, auto, or null"),
+    "evaluated": Rule(accepts=_optional(_text), expected="a folder, auto, or null"),
     "radii": Rule(accepts=_optional(_numbers), expected="a list of numbers or fractions, smallest first, or null"),
     **{f"model.{key}": _TEXT_OR_NULL for key in ("robustbench", "timm", "torchscript", "import", "weights")},
     "model.arguments": _NODE_OR_NULL,

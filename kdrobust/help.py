@@ -26,6 +26,7 @@ Usage
   kdrobust list [GROUP]             what can be chosen: methods, losses, attacks, models, data ...
   kdrobust search wandb NAME        a search of conf/search as a W&B sweep file
   kdrobust doctor                   versions, devices, data found, what is missing and how to get it
+  kdrobust predict MODEL input=...  names and probabilities of images, by a checkpoint or an exported model
   kdrobust report FOLDER ...        one HTML page of every run below; --watch serves it here while runs go on
   kdrobust sweep status FOLDER      how far a sweep is, its best settings;  resume FOLDER: go on with it
 

@@ -28,6 +28,7 @@ Usage
   kdrobust doctor                   versions, devices, data found, what is missing and how to get it
   kdrobust predict MODEL input=...  names and probabilities of images, by a checkpoint or an exported model
   kdrobust report FOLDER ...        one HTML page of every run below; --watch serves it here while runs go on
+  kdrobust frontier FOLDER ...      clean and robust accuracy against size: a plot and a CSV of every run below
   kdrobust sweep status FOLDER      how far a sweep is, its best settings;  resume FOLDER: go on with it
 
 Stages

@@ -20,7 +20,19 @@ HEIGHTS = (
     ("losses", "attacks", "views", "serving"),
     ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance", "export"),
     ("stages",),
-    ("cli", "launch", "multirun", "shorthand", "listing", "help", "doctor", "loading", "__main__", "__init__"),
+    (
+        "cli",
+        "launch",
+        "multirun",
+        "shorthand",
+        "listing",
+        "help",
+        "doctor",
+        "frontier",
+        "loading",
+        "__main__",
+        "__init__",
+    ),
 )
 #: Exceptions to the order, each with its reason.
 ALLOWED = {

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kdrobust.errors import UsageError
 
-STAGES = ("teacher", "outputs", "distill", "evaluate", "export", "pipeline")
+STAGES = ("teacher", "outputs", "distill", "evaluate", "export", "prune", "pipeline")
 
 
 def _quiet() -> None:

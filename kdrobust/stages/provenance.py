@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -28,7 +29,7 @@ def training_of(checkpoint: Path) -> dict[str, Any] | None:
         result["command"] = command
     try:
         epochs = OmegaConf.select(OmegaConf.load(folder / "config_resolved.yaml"), "epochs")
-    except (OSError, ValueError, OmegaConfBaseException):
+    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException):
         epochs = None
     return {**result, "epochs": epochs} if isinstance(epochs, int) else result
 

@@ -86,6 +86,14 @@ def _dispatch(arguments: list[str]) -> int:
         from kdrobust.doctor import main as doctor
 
         return doctor(rest)
+    if command == "frontier":
+        from kdrobust.frontier import main as frontier
+
+        return frontier(rest)
+    if command == "predict":
+        from kdrobust.serving.command import main as predict
+
+        return predict(rest)
     if command == "report":
         from kdrobust.htmlreport import main as report
 
@@ -113,7 +121,7 @@ def _stage(name: str, arguments: list[str]) -> int:
     if name not in stages:
         if name.startswith("-") or "=" in name:
             raise UsageError(f"{name}: a stage comes first: kdrobust STAGE {name}; stages: {available(stages)}")
-        commands = ("list", "doctor", "report", "reproduce", "search", "sweep")
+        commands = ("list", "doctor", "frontier", "predict", "report", "reproduce", "search", "sweep")
         close = did_you_mean(name, [*stages, *commands])
         raise UsageError(f"{name}: no such stage{close}; stages: {available(stages)} (also: {', '.join(commands)})")
     if any(argument in _HELP[:2] for argument in arguments):

@@ -76,7 +76,7 @@ def options(group: str, extra: Path | None = None) -> list[Option]:
 
 def stages(extra: Path | None = None) -> list[Option]:
     """The primary configs: kdrobust's in their order of use, then the user's."""
-    order = ("pipeline", "teacher", "outputs", "distill", "evaluate")
+    order = ("pipeline", "teacher", "outputs", "distill", "evaluate", "export", "prune")
     found = options("", extra)
     return sorted(found, key=lambda stage: order.index(stage.name) if stage.name in order else len(order))
 

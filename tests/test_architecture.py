@@ -17,12 +17,12 @@ HEIGHTS = (
     ("errors", "spec", "randomness", "version", "intervals"),
     ("config", "tracking", "headers", "refusal"),
     ("models", "data", "distributed"),
-    ("losses", "attacks", "views"),
-    ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance"),
+    ("losses", "attacks", "views", "serving"),
+    ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance", "export"),
     ("stages",),
     (
-        *("cli", "launch", "multirun", "shorthand", "resuming", "listing", "help", "doctor", "reproduce"),
-        *("__main__", "__init__"),
+        *("cli", "launch", "multirun", "shorthand", "resuming", "listing", "help", "doctor", "reproduce", "frontier"),
+        *("loading", "__main__", "__init__"),
     ),
 )
 #: Exceptions to the order, each with its reason.

@@ -35,7 +35,12 @@ GIVEN = {
     "timm": ["student.network.name=resnet18"],
     "minimum_norm_l2": ["threat=l2_0.5", "threat.eps=0.1"],
 }
-NEEDS = {"evaluate": ["checkpoint=some.ckpt"], "outputs": ["teacher.checkpoint=some.ckpt"]}
+NEEDS = {
+    "evaluate": ["checkpoint=some.ckpt"],
+    "export": ["checkpoint=some.ckpt"],
+    "prune": ["checkpoint=some.ckpt"],
+    "outputs": ["teacher.checkpoint=some.ckpt"],
+}
 #: group -> (stage that has it, override)
 MOUNTS = {
     "model": ("distill", "model@student={}"),
@@ -79,7 +84,7 @@ def recipe_stage(option):
 def test_nothing_is_missed():
     on_disk = [path for path in CONF.rglob("*.yaml") if not path.stem.startswith("_") and path.parent.name != FOREIGN]
     assert len(on_disk) == len(STAGES) + len(OPTIONS)
-    assert {"teacher", "distill", "outputs", "evaluate", "pipeline"} == set(STAGES)
+    assert {"teacher", "distill", "outputs", "evaluate", "export", "prune", "pipeline"} == set(STAGES)
 
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))

@@ -19,6 +19,7 @@ from kdrobust.models.foreign import (
     normalised,
 )
 from kdrobust.models.mobilenet import MobileNetV2
+from kdrobust.models.pruning import prune_channels
 from kdrobust.models.resnet import PreActResNet, ResNet, WideResNet
 from kdrobust.models.robustbench import load_robustbench
 from kdrobust.models.state import load_state
@@ -47,6 +48,7 @@ __all__ = [
     "load_torchscript",
     "load_weights",
     "normalised",
+    "prune_channels",
     "read_checkpoint",
     "restore_classifier",
     "stored_spec",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -44,6 +45,10 @@ class MLP(nn.Module):
         """Logits, [B, K], of inputs [B, ...]."""
         logits: Tensor = self.head(self.features(inputs))
         return logits
+
+    def narrowed(self, widths: Sequence[int]) -> dict[str, Any]:
+        """Constructor arguments of the same network with so many units in each hidden layer."""
+        return {"hidden": list(widths)}
 
 
 class ConvNet(nn.Module):
@@ -87,3 +92,9 @@ class ConvNet(nn.Module):
         """Logits, [B, K], of images [B, C, H, W]."""
         logits: Tensor = self.head(self.hidden(self.features(inputs)))
         return logits
+
+    def narrowed(self, widths: Sequence[int]) -> dict[str, Any]:
+        """Constructor arguments of the same network with so many channels, then hidden units where it has such."""
+        has_hidden = not isinstance(self.hidden, nn.Identity)
+        channels = list(widths[:-1] if has_hidden else widths)
+        return {"channels": channels, "hidden": widths[-1] if has_hidden else 0, "width": 1.0}

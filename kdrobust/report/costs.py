@@ -77,8 +77,11 @@ def _lines(priced: Sequence[_Priced]) -> list[list[str]]:
     lines = [
         of_cost("parameters", "parameters", human),
         of_cost("FLOPs a sample", "flops", human),
-        of_cost("in memory", "size_bytes", size_text),
     ]
+    if any("size_bytes" in one.cost for one in priced):
+        lines.append(of_cost("in memory", "size_bytes", size_text))
+    if any("file_bytes" in one.cost for one in priced):
+        lines.append(of_cost("exported file", "file_bytes", size_text))
     if any("checkpoint_bytes" in one.cost for one in priced):
         lines.append(of_cost("checkpoint on disk", "checkpoint_bytes", size_text))
     for batch in dict.fromkeys(int(entry["batch"]) for one in priced for entry in one.latency):
@@ -135,7 +138,7 @@ def cost_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
 
     Args:
         rows: as in `kdrobust.report.read_row`, teacher first. Costs are read from the first result's `model` (or the
-            row's): `parameters`, `flops`, `size_bytes`, `checkpoint_bytes`, and `latency`, a list of
+            row's): `parameters`, `flops`, `size_bytes`, `checkpoint_bytes`, `file_bytes`, and `latency`, a list of
             `kdrobust.evaluation.Latency` as dicts. What is missing is a dash.
     """
     priced = _read(rows)

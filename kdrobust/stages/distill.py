@@ -10,12 +10,12 @@ from omegaconf import DictConfig
 from kdrobust.modules import DistillationModule
 from kdrobust.stages.setup import (
     check_method,
-    new_classifier,
     open_run,
     prepare_data,
     prepare_objective,
     set_threads,
 )
+from kdrobust.stages.start import new_student
 from kdrobust.stages.teachers import (
     load_teachers,
     new_partners,
@@ -35,7 +35,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     started = time.monotonic()
     with open_run(cfg, folder) as digest:
         data = prepare_data(cfg)
-        model = new_classifier(cfg.student, data.spec, int(cfg.seed))
+        model, node = new_student(cfg, data)
         partners = new_partners(cfg, objective, data)
         # before a teacher is trained: a module path that is not there shall not cost one
         tapped = tapped_teachers(cfg, objective, data)
@@ -47,7 +47,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
             objective=objective,
             teachers=teachers,
             partners=partners,
-            **module_arguments(cfg, cfg.student, data),
+            **module_arguments(cfg, node, data),
         )
         shared = shared_answers(cfg, objective, data, teachers, origin)
         trainer = fit(module, data, cfg, folder, digest, first=shared)

@@ -15,7 +15,6 @@ from kdrobust.data import DataModule
 from kdrobust.distributed import finish_ranks, join_ranks
 from kdrobust.evaluation import (
     checkpoint_bytes,
-    compare,
     corruption_result,
     measure_latency,
     model_cost,
@@ -24,8 +23,8 @@ from kdrobust.evaluation import (
 )
 from kdrobust.report import curves_of, evaluation_figures, security_plot, threat_text
 from kdrobust.stages import figures
-from kdrobust.stages.comparison import paired_entry, print_comparison, print_costs, write_comparison
-from kdrobust.stages.measuring import Measured, measure, settle_radii, suite_problems
+from kdrobust.stages.comparison import print_comparison, print_costs, write_comparison
+from kdrobust.stages.measuring import Measured, compare_models, is_timed, measure, settle_radii, suite_problems
 from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import (
     check_config,
@@ -39,8 +38,6 @@ from kdrobust.stages.setup import (
 from kdrobust.stages.subject import Subject, load_subjects, require_subject, subject_problems, teacher_of
 from kdrobust.tracking import is_main_process, write_json, write_result
 
-#: Operations of a sample's forward pass below which timing it is not worth asking.
-_QUICK_FLOPS = 2e7
 #: What a result says of its first model.
 _SHOWN = ("model", "checkpoint", "subject", "evaluation", "corruptions")
 
@@ -100,7 +97,7 @@ def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
             if len(measured) > 1:
                 result["files"] |= _draw_together(cfg, measured, reports, folder)
             costs = result["models"][len(cfg.rungs) - 1 :: len(cfg.rungs)]
-            result["comparisons"] = _compare(measured, float(cfg.evaluation.confidence))
+            result["comparisons"] = compare_models(measured, float(cfg.evaluation.confidence))
             result["files"] |= write_comparison(result["models"], folder, costs=costs)
         write_result(folder, result)
     return result
@@ -141,7 +138,7 @@ def _report(cfg: DictConfig, found: Measured, data: DataModule, folder: Path, *,
     }
     if "path" in subject.origin:
         described["checkpoint_bytes"] = checkpoint_bytes(subject.origin["path"])
-    if _is_timed(suite.get("latency"), cost.flops):
+    if is_timed(suite.get("latency"), cost.flops):
         described["latency"] = [asdict(each) for each in measure_latency(model, data.spec)]
     reports = []
     for evaluation in found.evaluations:
@@ -194,11 +191,6 @@ def _draw_together(
     return {"security": "security.png"}
 
 
-def _is_timed(latency: bool | str | None, flops: int) -> bool:
-    """Whether forward passes are timed: `auto` where thirty of 128 samples take seconds, not minutes."""
-    return latency is True or (latency == "auto" and flops < _QUICK_FLOPS)
-
-
 def _rows(measured: Sequence[Measured], reports: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     rows = []
     for found, entries in zip(measured, reports, strict=True):
@@ -209,19 +201,3 @@ def _rows(measured: Sequence[Measured], reports: Sequence[Sequence[Mapping[str, 
             kept = {key: value for key, value in entry.items() if key != "files"}
             rows.append({"name": name, "results": [kept]})
     return rows
-
-
-def _compare(measured: Sequence[Measured], confidence: float) -> list[dict[str, Any]]:
-    """Every pair of models on the same samples: clean, each attack both met, and the worst case, at each radius."""
-    lines = []
-    for place, first in enumerate(measured):
-        for second in measured[place + 1 :]:
-            for one, other in zip(first.evaluations, second.evaluations, strict=True):
-                shared = [name for name in one.attacks if name in other.attacks]
-                # the worst case is over the same attacks only where no model met examples of its own
-                both = list(one.attacks) == list(other.attacks)
-                for column in ("clean", *shared, *(["worst_case"] if both and len(shared) > 1 else [])):
-                    found = compare(one, other, column=column, confidence=confidence)
-                    names = (first.subject.name, second.subject.name)
-                    lines.append(paired_entry(names, found, float(one.threat["eps"])))
-    return lines

@@ -24,6 +24,7 @@ from kdrobust.evaluation import (
     CheckSettings,
     Corrupted,
     Evaluation,
+    compare,
     evaluate,
     evaluate_corruptions,
     merge,
@@ -31,10 +32,13 @@ from kdrobust.evaluation import (
     run_checks,
     stratified,
 )
+from kdrobust.stages.comparison import paired_entry
 from kdrobust.stages.setup import choose_device, log
 from kdrobust.stages.subject import Subject
 
 _SECONDS = 10.0
+#: Operations of a sample's forward pass below which timing it is not worth asking.
+_QUICK_FLOPS = 2e7
 Progress = Callable[[str, int, int], None]
 
 
@@ -230,3 +234,24 @@ def _gathered(part: Any, world: int) -> list[Any]:
     parts: list[Any] = [None] * world
     dist.all_gather_object(parts, part)
     return parts
+
+
+def is_timed(latency: bool | str | None, flops: int) -> bool:
+    """Whether forward passes are timed: `auto` where thirty of 128 samples take seconds, not minutes."""
+    return latency is True or (latency == "auto" and flops < _QUICK_FLOPS)
+
+
+def compare_models(measured: Sequence[Measured], confidence: float) -> list[dict[str, Any]]:
+    """Every pair of models on the same samples: clean, each attack both met, and the worst case, at each radius."""
+    lines = []
+    for place, first in enumerate(measured):
+        for second in measured[place + 1 :]:
+            for one, other in zip(first.evaluations, second.evaluations, strict=True):
+                shared = [name for name in one.attacks if name in other.attacks]
+                # the worst case is over the same attacks only where no model met examples of its own
+                both = list(one.attacks) == list(other.attacks)
+                for column in ("clean", *shared, *(["worst_case"] if both and len(shared) > 1 else [])):
+                    found = compare(one, other, column=column, confidence=confidence)
+                    names = (first.subject.name, second.subject.name)
+                    lines.append(paired_entry(names, found, float(one.threat["eps"])))
+    return lines

@@ -14,9 +14,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from kdrobust.errors import UsageError
 from kdrobust.tracking import made_by
 
-STAGES = ("teacher", "outputs", "distill", "evaluate", "pipeline")
+STAGES = ("teacher", "outputs", "distill", "evaluate", "export", "prune", "pipeline")
 #: Stages whose every step begins from files that one process has written.
-_ONE_PROCESS = ("outputs", "pipeline")
+_ONE_PROCESS = ("outputs", "export", "prune", "pipeline")
 
 
 def _quiet() -> None:

@@ -170,7 +170,7 @@ def new_classifier(node: DictConfig, spec: InputSpec, seed: int) -> Classifier:
     return build_classifier(instantiate(node.network), spec=spec, normalize=bool(node.normalize), seed=seed)
 
 
-def set_threads(cfg: DictConfig, model: Classifier, spec: InputSpec, batch_size: int) -> None:
+def set_threads(cfg: DictConfig, model: nn.Module, spec: InputSpec, batch_size: int) -> None:
     """Give this process `threads` CPU threads; `auto` decides by the work in a batch.
 
     A step of a small model is a few milliseconds: handing it to a second thread costs more than it brings, and where

@@ -17,7 +17,6 @@ from kdrobust.config import to_plain
 from kdrobust.data import DataModule
 from kdrobust.errors import UsageError
 from kdrobust.models import (
-    Classifier,
     check_answers,
     check_spec,
     file_hash,
@@ -55,7 +54,7 @@ class Subject:
             else decides which model that is.
     """
 
-    model: Classifier
+    model: nn.Module
     name: str
     origin: dict[str, Any]
 
@@ -122,7 +121,7 @@ def load_subject(cfg: DictConfig, data: DataModule) -> Subject:
     if problems:
         raise UsageError(problems[0])
     for path in checkpoints(cfg):
-        return _own(_checkpoint(path), data)
+        return own_subject(_checkpoint(path), data)
     node = _node(cfg)
     source = next(key for key in SOURCES if node.get(key) is not None)
     key, name = f"model.{source}", str(node[source])
@@ -158,7 +157,7 @@ def load_subjects(cfg: DictConfig, data: DataModule) -> list[Subject]:
     twice = next((path for path in named if named.count(path) > 1), None)
     if twice is not None:
         raise UsageError(f"checkpoint: {twice} is named twice")
-    subjects = [_own(_checkpoint(path), data) for path in named]
+    subjects = [own_subject(_checkpoint(path), data) for path in named]
     names = [subject.name for subject in subjects]
     return [
         replace(subject, name=f"{subject.name}_{place}") if names.count(subject.name) > 1 else subject
@@ -180,10 +179,15 @@ def teacher_of(subject: Subject, data: DataModule) -> Subject | None:
         same = file_hash(path) == told["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return replace(_own(path, data), name="teacher") if same else None
+    return replace(own_subject(path, data), name="teacher") if same else None
 
 
-def _own(path: Path, data: DataModule) -> Subject:
+def own_subject(path: Path, data: DataModule) -> Subject:
+    """A checkpoint of ours as a subject, checked against the data.
+
+    Raises:
+        CheckpointError: see `kdrobust.models.restore_classifier`; or it belongs to other data.
+    """
     check_spec(read_checkpoint(path), data.spec, path)
     origin = {"path": str(path), "sha256": file_hash(path)}
     return Subject(model=restore_classifier(path).eval(), name=path.resolve().parent.name, origin=origin)

@@ -29,11 +29,16 @@ def rows(jobs: Sequence[Job]) -> list[dict[str, Any]]:
             "job": job.job,
             "status": job.state,
             **{key: values_of(job).get(key) for key in keys},
-            "seed": job.seed if job.seed is not None else values_of(job).get("seed"),
+            "seed": job.seed if job.seed is not None else _whole(values_of(job).get("seed")),
             **{name: getattr(job, name) for name in _FIGURES},
         }
         for job in jobs
     ]
+
+
+def _whole(text: str | None) -> int | str | None:
+    """A seed of a job that has not begun, as the number it is: a column of Parquet has one type."""
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def as_csv(table: Sequence[dict[str, Any]]) -> str:

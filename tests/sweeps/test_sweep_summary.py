@@ -203,3 +203,11 @@ def test_parquet_only_where_pyarrow_is(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: pyarrow)
     refresh(tmp_path)
     assert (tmp_path / "sweep.parquet").read_text() == "0.5"
+
+
+def test_a_seed_is_a_number_before_and_after_its_job_began():
+    from kdrobust.sweeps.record import Job
+    from kdrobust.sweeps.table import rows
+
+    begun, waiting = Job(job=0, overrides=["seed=0"], seed=0), Job(job=1, overrides=["seed=1"])
+    assert [row["seed"] for row in rows([begun, waiting])] == [0, 1]

@@ -1,0 +1,210 @@
+"""Images to be classified, from a file, a folder or an array on disk, a batch at a time."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from kdrobust.errors import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+_EIGHT_BITS = ("1", "L", "LA", "RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError)
+Batch = tuple[list[str], npt.NDArray[Any]]
+
+
+class Images(Protocol):
+    """Images in their order.
+
+    Attributes:
+        origin: where they are, for messages.
+    """
+
+    origin: str
+
+    def __len__(self) -> int: ...
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """(names, [B, ...] images) of so many at a time; only these are in memory."""
+        ...
+
+
+def open_images(path: str | Path, shape: tuple[int, ...], *, array: str | None = None, resize: bool = False) -> Images:
+    """Find images; pixels are read later.
+
+    Args:
+        path: an image file, a folder (searched with all below it, in the order of names), or an `.npz` or `.npy`.
+        shape: what the model takes: (1 or 3, height, width) for image files.
+        array: the name of the array in an `.npz`; None: the only one, or `x_test`, `x` or `images`.
+        resize: bring image files of another size to the model's (bilinear, antialiased) instead of refusing them.
+
+    Raises:
+        DataError: nothing there, nothing in it, or a kind of file that holds no images.
+    """
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise DataError(f"input={path}: no such file or folder")
+    if place.suffix.lower() in (".npz", ".npy") and place.is_file():
+        return ArrayImages(place, array)
+    if array is not None:
+        raise DataError(f"array={array}: only an .npz holds arrays, and input={path} is none")
+    if place.is_dir():
+        files = sorted(
+            child
+            for child in place.rglob("*")
+            if child.suffix.lower() in SUFFIXES and not child.name.startswith(".") and child.is_file()
+        )
+        if not files:
+            raise DataError(f"input={path}: no images in this folder (looked for {', '.join(SUFFIXES)})")
+        return FileImages(files, root=place, shape=shape, resize=resize)
+    if place.suffix.lower() not in SUFFIXES:
+        raise DataError(f"input={path}: no image, .npz or .npy by its name (images end in {', '.join(SUFFIXES)})")
+    return FileImages([place], root=place.parent, shape=shape, resize=resize)
+
+
+class FileImages:
+    """Image files, decoded when their turn comes; grey for a model of one channel, RGB for one of three.
+
+    Args:
+        paths: in order.
+        root: what their names are relative to.
+        shape: (channels, height, width).
+        resize: whether other sizes are brought to the model's.
+
+    Raises:
+        DataError: the model does not take images of one or three channels.
+    """
+
+    def __init__(self, paths: list[Path], *, root: Path, shape: tuple[int, ...], resize: bool) -> None:
+        if len(shape) != 3 or shape[0] not in (1, 3):
+            raise DataError(f"the model takes inputs {shape}, which image files do not hold; give an .npz or .npy")
+        self.paths = paths
+        self.root = root
+        self.shape = shape
+        self.resize = resize
+        self.origin = str(root if len(paths) > 1 else paths[0])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """(names, [B, C, H, W] uint8) of so many at a time.
+
+        Raises:
+            DataError: a file that is no image, holds more than 8 bits a channel, or has another size.
+        """
+        for start in range(0, len(self.paths), size):
+            paths = self.paths[start : start + size]
+            pixels = np.stack([self._decode(path) for path in paths])
+            yield [path.relative_to(self.root).as_posix() for path in paths], pixels
+
+    def _decode(self, path: Path) -> npt.NDArray[np.uint8]:
+        from PIL import Image
+
+        channels, height, width = self.shape
+        try:
+            with Image.open(path) as file:
+                mode = file.mode
+                image = file.convert("L" if channels == 1 else "RGB") if mode in _EIGHT_BITS else None
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            # PIL's own words name an object in memory
+            reason = str(error).split("<_io")[0].split(" '")[0].strip() or type(error).__name__
+            raise DataError(f"{path}: no readable image ({reason}); replace or remove it") from None
+        if image is None:
+            raise DataError(f"{path}: pixels of type {mode} have more than 8 bits; convert it to 8-bit grey or RGB")
+        if image.size != (width, height):
+            if not self.resize:
+                raise DataError(
+                    f"{path}: {image.width}x{image.height} pixels, the model takes {width}x{height}; set resize=true, "
+                    "or resize it yourself (accuracy and robustness were measured without resizing)"
+                )
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        pixels = np.asarray(image, dtype=np.uint8)
+        return pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+class ArrayImages:
+    """An array in an `.npz` or `.npy`, read a batch at a time, also where it is compressed.
+
+    Args:
+        path: the file.
+        name: of the array in an `.npz`; None: the only one, or `x_test`, `x` or `images`.
+
+    Raises:
+        DataError: a damaged file, no such array, pickled objects, or Fortran order.
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.path = path
+        self.name = self._find(name) if path.suffix.lower() == ".npz" else ""
+        self.origin = f"{path}: {self.name}" if self.name else str(path)
+        try:
+            with self._open() as file:
+                self.shape, self.dtype = self._header(file)
+        except _DAMAGED:
+            raise DataError(f"{self.origin} cannot be read, truncated? Write it again with numpy") from None
+        if not self.shape or not self.shape[0]:
+            raise DataError(f"{self.origin} holds no images (shape {self.shape})")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """(places in the array as text, [B, ...]) of so many at a time.
+
+        Raises:
+            DataError: the file ends before its array does.
+        """
+        inner = self.shape[1:]
+        sample = math.prod(inner) * self.dtype.itemsize
+        try:
+            with self._open() as file:
+                self._header(file)
+                for start in range(0, len(self), size):
+                    count = min(size, len(self) - start)
+                    content = file.read(count * sample)
+                    if len(content) < count * sample:
+                        raise EOFError
+                    images = np.frombuffer(content, dtype=self.dtype).reshape(count, *inner)
+                    yield [str(place) for place in range(start, start + count)], images
+        except _DAMAGED:
+            raise DataError(f"{self.origin} cannot be read, truncated? Write it again with numpy") from None
+
+    def _find(self, name: str | None) -> str:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                names = [entry.removesuffix(".npy") for entry in archive.namelist() if entry.endswith(".npy")]
+        except _DAMAGED:
+            raise DataError(f"{self.path}: truncated, or no .npz; write it with numpy.savez(path, x=...)") from None
+        known = ", ".join(names) or "nothing"
+        if name is not None:
+            if name not in names:
+                raise DataError(f"array={name}: {self.path} has {known}")
+            return name
+        usual = [each for each in ("x_test", "x", "images") if each in names]
+        if len(names) == 1 or usual:
+            return names[0] if len(names) == 1 else usual[0]
+        raise DataError(f"{self.path}: holds {known}; say which one: array=NAME")
+
+    def _open(self) -> IO[bytes]:
+        if not self.name:
+            return self.path.open("rb")
+        # a member outlives the archive object it was opened from
+        return zipfile.ZipFile(self.path).open(f"{self.name}.npy")
+
+    def _header(self, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+        if dtype.hasobject:
+            raise DataError(f"{self.origin} holds pickled Python objects, which are not read as they can run code")
+        if fortran and len(shape) > 1:
+            raise DataError(f"{self.origin} is stored in Fortran order; write numpy.ascontiguousarray of it")
+        return shape, dtype

@@ -80,7 +80,7 @@ def measure_latency(
     device: torch.device | str = "cpu",
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Latency, ...]:
-    """Time forward passes in eval mode, without gradients, on mid-grey inputs.
+    """Time forward passes in eval mode, without gradients, on inputs in the middle of their range.
 
     The median and quartiles are of single passes: what else runs on the machine shows in the upper quartile, and means
     would hide it. Passes of the batch sizes take turns, so that a slow moment hits all of them alike. Modes, threads
@@ -107,7 +107,9 @@ def measure_latency(
     try:
         torch.set_num_threads(threads or before)
         model.to(device)
-        inputs = {batch: torch.full((batch, *spec.shape), 0.5, dtype=home.dtype, device=device) for batch in batches}
+        inputs = {
+            batch: torch.full((batch, *spec.shape), spec.middle(), dtype=home.dtype, device=device) for batch in batches
+        }
         with eval_mode(model), torch.inference_mode():
             for turn in range(warmup + passes):
                 for batch in batches:

@@ -63,7 +63,9 @@ def attacked(folder: Path, model: nn.Module, data: DataModule, attack: GradientA
         files["examples"] = "examples.png"
     # where the attack climbs highest: a flat map of a sure sample says little
     most = cross_entropy(after, labels).topk(min(3, len(labels))).indices
-    surface = loss_surface(model, clean[most], labels[most], adversarial[most], keys=keys[most], seed=seed)
+    surface = loss_surface(
+        model, clean[most], labels[most], adversarial[most], keys=keys[most], seed=seed, bounds=data.spec.bounds
+    )
     loss_surface_plot(surface, folder / "surface.png", class_names=names)
     return {**files, "surface": "surface.png"}
 

@@ -137,6 +137,54 @@ def measure_latency(
     return tuple(found)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RealTime:
+    """How much of a recording's own duration its recognition takes, one recording at a time on one core.
+
+    Attributes:
+        factor: median seconds of computing a second of sound; below 1 it keeps up with a speaker.
+        lower: the same at the first quartile.
+        upper: at the third quartile.
+        seconds: duration of a recording.
+        passes: how many were timed.
+        machine: see `Latency`.
+    """
+
+    factor: float
+    lower: float
+    upper: float
+    seconds: float
+    passes: int
+    machine: str
+
+
+def real_time(
+    model: nn.Module, spec: InputSpec, *, passes: int = PASSES, clock: Callable[[], float] = time.perf_counter
+) -> RealTime:
+    """Measure the real-time factor on one core; the front end is part of the model, and of the time.
+
+    Args:
+        model: takes [1, *spec.shape].
+        spec: of sound.
+        passes: timed passes.
+        clock: seconds from some origin.
+
+    Raises:
+        ValueError: the data are no sound.
+    """
+    if spec.seconds is None:
+        raise ValueError("a real-time factor needs sound: inputs with a sample rate")
+    (found,) = measure_latency(model, spec, batches=(1,), passes=passes, threads=1, clock=clock)
+    return RealTime(
+        factor=found.median / spec.seconds,
+        lower=found.lower / spec.seconds,
+        upper=found.upper / spec.seconds,
+        seconds=spec.seconds,
+        passes=passes,
+        machine=found.machine,
+    )
+
+
 def _one_pass(model: nn.Module, inputs: torch.Tensor, clock: Callable[[], float]) -> float:
     _wait(inputs.device)
     begun = clock()

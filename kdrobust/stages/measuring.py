@@ -193,7 +193,7 @@ def measure(
         )
         evaluations.append(merge(_gathered(part, world)))
     corruptions = None
-    if suite.get("corruptions") and len(data.spec.shape) == 3:
+    if suite.get("corruptions") and (len(data.spec.shape) == 3 or data.spec.sample_rate is not None):
         found = evaluate_corruptions(
             subject.model,
             **arguments(mine),

@@ -68,7 +68,7 @@ CORRUPTIONS: Mapping[str, Corruption] = {
 }
 
 
-#: Of recordings. The constants are ours, chosen so that each severity is plainly worse than the one before.
+#: Of recordings. The constants are ours, each severity stronger than the one before.
 SIGNAL_CORRUPTIONS: Mapping[str, Corruption] = {
     "volume": _corruption(volume, "level", factor=(0.5, 0.25, 0.12, 0.06, 0.03)),
     "dc_offset": _corruption(dc_offset, "level", shift=(0.01, 0.02, 0.04, 0.07, 0.1)),

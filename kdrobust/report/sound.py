@@ -15,7 +15,9 @@ from kdrobust.report.style import figure
 from kdrobust.tracking.atomic import write_bytes
 
 #: Seconds of a window and between windows; decibels below the loudest point that are drawn black.
-_WINDOW, _HOP, _RANGE = 0.032, 0.004, 80.0
+_WINDOW, _HOP, _RANGE = 0.032, 0.008, 80.0
+#: Shades, 5 dB apart: noise in all the colours there are would make a file of a megabyte.
+_SHADES = 16
 _RIGHT, _WRONG = "#00694D", "#B03A00"
 
 
@@ -80,11 +82,14 @@ def spectrograms(
         ValueError: no recordings, other shapes, or shapes that differ.
         RunFolderError: the PNG cannot be written.
     """
+    from matplotlib import colormaps
+
     before, after = as_array(clean), as_array(adversarial)
     if before.ndim != 3 or before.shape[1] != 1 or not len(before) or after.shape != before.shape:
         raise ValueError(f"expected two times recordings [N, 1, T], got shapes {before.shape} and {after.shape}")
     truth, first, second = (as_array(values) for values in (labels, answers_clean, answers_adversarial))
     count = min(most, len(before))
+    shades = colormaps["cividis"].resampled(_SHADES)
     with figure(path, width=8.4, height=1.55 * count + 0.8) as drawn:
         axes = drawn.subplots(count, 3, squeeze=False, sharex=True, sharey=True)
         image = None
@@ -96,7 +101,8 @@ def spectrograms(
                     decibels(signal, sample_rate) - top,
                     origin="lower",
                     aspect="auto",
-                    cmap="cividis",
+                    cmap=shades,
+                    interpolation="nearest",
                     vmin=-_RANGE,
                     vmax=0.0,
                     extent=(0.0, len(signal) / sample_rate, 0.0, sample_rate / 2000.0),

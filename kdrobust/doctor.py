@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import platform
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -45,6 +46,8 @@ _TRACES = {
     "cifar10": "cifar-10-batches-py",
     "cifar100": "cifar-100-python",
     "svhn": "train_32x32.mat",
+    "fsdd": "fsdd/recordings",
+    "speech_commands": "speech_commands_v0.02/testing_list.txt",
 }
 _DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 
@@ -138,14 +141,19 @@ def _data_finding(option: listing.Option) -> Finding:
         return finding("broken", "pip install scikit-learn")
     if option.name == "fashion_mnist" and _DEBIAN_FASHION.is_dir():
         return finding("ok", str(_DEBIAN_FASHION))
+    if option.name == "espeak_digits":
+        program = shutil.which("espeak-ng")
+        return finding("ok", program) if program else finding("missing", "apt install espeak-ng")
     trace = _TRACES.get(option.name)
     if trace is None:
         return finding("missing", f"your own files: see kdrobust teacher data={option.name} --cfg job -p data")
     root = _root(option)
     if (root / trace).exists():
         return finding("ok", str(root / trace))
+    if option.name == "speech_commands":
+        return finding("missing", f"not in {root}; unpack speech_commands_v0.02.tar.gz there (see conf/data)")
     apt = " or apt install dataset-fashion-mnist" if option.name == "fashion_mnist" else ""
-    return finding("missing", f"not in {root}; downloaded at first use (data.source.download=true){apt}")
+    return finding("missing", f"not in {root}; downloaded at first use{apt}")
 
 
 def data() -> list[Finding]:

@@ -12,8 +12,10 @@ class InputSpec:
     Attributes:
         shape: shape of one input without the batch, images as (channels, height, width).
         classes: number of classes K; labels are 0 .. K-1.
-        mean: per-channel mean of the training pixels, in [0, 1]; what a normalising model subtracts.
-        std: per-channel standard deviation of the training pixels.
+        bounds: (lo, hi), the range of valid values: pixels in [0, 1], sound in [-1, 1]. The threat's box is the same.
+        sample_rate: values a second along the last axis, where the inputs are sound; None elsewhere.
+        mean: per-channel mean of the training inputs, within the bounds; what a normalising model subtracts.
+        std: per-channel standard deviation of the training inputs.
         class_names: one name a class, for tables and plots.
     """
 
@@ -22,3 +24,14 @@ class InputSpec:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     class_names: tuple[str, ...] = ()
+    bounds: tuple[float, float] = (0.0, 1.0)
+    sample_rate: int | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long one input lasts; None where it is no sound."""
+        return None if self.sample_rate is None else self.shape[-1] / self.sample_rate
+
+    def middle(self) -> float:
+        """The centre of the valid range: what stands in for an input where any will do."""
+        return (self.bounds[0] + self.bounds[1]) / 2

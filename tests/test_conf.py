@@ -32,6 +32,7 @@ RECIPES = [option for group, option in OPTIONS if group == "experiment" and opti
 GIVEN = {
     "image_folder": ["data.source.path=somewhere"],
     "npz": ["data.source.path=some.npz"],
+    "spoken_words": ["data.source.path=somewhere"],
     "timm": ["student.network.name=resnet18"],
     "minimum_norm_l2": ["threat=l2_0.5", "threat.eps=0.1"],
 }

@@ -123,3 +123,17 @@ def test_methods_are_listed_with_what_they_need_and_cost(tmp_path: Path, capsys:
     assert "  12  " in lines["mtard"]
     assert "2031  teacher (live)" in lines["mine"]
     assert lines["mine"].rstrip().endswith("Mine: a method (yours)")
+
+
+def test_doctor_knows_what_speech_needs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KDROBUST_DATA", str(folder / "there"))
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    found = {finding.name: finding for finding in doctor.data()}
+    assert found["espeak_digits"].status == found["fsdd"].status == found["speech_commands"].status == "missing"
+    assert found["espeak_digits"].detail == "apt install espeak-ng"
+    assert "unpack speech_commands_v0.02.tar.gz" in found["speech_commands"].detail
+    (folder / "there/fsdd/recordings").mkdir(parents=True)
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/bin/{name}")
+    found = {finding.name: finding for finding in doctor.data()}
+    assert found["fsdd"].status == "ok"
+    assert found["espeak_digits"].detail == "/bin/espeak-ng"

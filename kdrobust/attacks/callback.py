@@ -61,7 +61,7 @@ class AttackCallback(pl.Callback):
         shorter = copy.copy(attack)
         shorter.steps = self.first_steps + int((attack.steps - self.first_steps) * exact_epoch / length)
         reach = attack.step_size * attack.steps / shorter.steps
-        shorter.step_size = min(reach, max(_LONGEST_STEP * attack.threat.radius, attack.step_size))
+        shorter.step_size = min(reach, max(_LONGEST_STEP * float(attack.threat.eps), attack.step_size))
         return shorter
 
     def describe(self) -> dict[str, Any]:

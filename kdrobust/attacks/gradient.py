@@ -257,6 +257,7 @@ class GradientAttack:
                     check_logits(target.model(target.inputs), target.labels)
             target = self._fast(target)
             factor = per_sample(normal_tensor(scale), target.inputs) if isinstance(scale, Tensor) else scale
+            unit = self.threat.unit(target.inputs) * factor
             yield Task(
                 target=target,
                 exact=given.model,
@@ -266,8 +267,8 @@ class GradientAttack:
                 keys=default_keys(target.inputs) if keys is None else normal_tensor(keys).to(target.inputs.device),
                 seed=seed,
                 scale=factor,
-                radius=self.threat.radius * factor,
-                size=self.step_size * factor,
+                radius=float(self.threat.eps) * unit,
+                size=self.step_size * unit,
                 initial=None if initial is None else normal_tensor(initial),
                 survived=survived,
             )

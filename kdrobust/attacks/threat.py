@@ -34,18 +34,24 @@ def l2_norm(values: Tensor) -> Tensor:
 class Threat:
     r"""The set $\{x' : \|x' - x\| \le \varepsilon,\; x' \in [lo, hi]\}$ and how to move in it.
 
+    A relative threat bounds $\|x' - x\|_2 / \|x\|_2$ instead: the signal-to-noise ratio of every sample is at least
+    $-20 \log_{10} \varepsilon$ decibels. Distances and step sizes are then shares of $\|x\|_2$ too.
+
     Attributes:
         norm: `linf` or `l2`.
-        eps: radius ε >= 0 in the pixels' unit, a number or a fraction such as `"8/255"`.
-        bounds: the box (lo, hi) of valid pixels.
+        eps: radius ε >= 0 in the values' unit, a number or a fraction such as `"8/255"`.
+        bounds: the box (lo, hi) of valid values: the same as the data's.
+        relative: ε is a share of each sample's own ℓ2 norm; for `l2`, and for gradient attacks alone.
 
     Raises:
-        UsageError: an unknown norm, a radius that is negative, no number, or (ℓ∞) larger than the box; empty bounds.
+        UsageError: an unknown norm, a radius that is negative, no number, or (ℓ∞) larger than the box; empty bounds; a
+            relative ℓ∞.
     """
 
     norm: str
     eps: float | str
     bounds: Sequence[float] = (0.0, 1.0)
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
@@ -64,12 +70,23 @@ class Threat:
             raise UsageError(f"threat.bounds={list(self.bounds)}: the lower bound must lie below the upper one")
         if self.norm == "linf" and radius > high - low:
             raise UsageError(f"threat.eps={self.eps}: larger than the pixels' range; did you mean {radius:g}/255?")
+        if self.relative and self.norm != "l2":
+            raise UsageError(f"threat.relative=true: a share of the signal's energy is bounded by l2, not {self.norm}")
         object.__setattr__(self, "eps", radius)
         object.__setattr__(self, "bounds", (low, high))
 
     @property
     def radius(self) -> float:
-        """ε as a number."""
+        """ε as a number, the same for every sample.
+
+        Raises:
+            UsageError: the threat is relative: there is no such number.
+        """
+        if self.relative:
+            raise UsageError(
+                "threat.relative=true: ε is a share of each sample's own norm, which this attack does not know; use "
+                "attacks of the kind kdrobust.attacks.GradientAttack"
+            )
         return float(self.eps)
 
     @property
@@ -77,6 +94,10 @@ class Threat:
         """The bounds as numbers."""
         low, high = self.bounds
         return float(low), float(high)
+
+    def unit(self, inputs: Tensor) -> float | Tensor:
+        """What ε and step sizes are counted in: 1, or each sample's ℓ2 norm as [B, 1, 1, ...] where relative."""
+        return l2_norm(inputs) if self.relative else 1.0
 
     def project(self, adversarial: Tensor, inputs: Tensor, radius: float | Tensor) -> Tensor:
         """The nearest point of the ball around `inputs`, then of the box. For ℓ2 this order matters.
@@ -154,7 +175,7 @@ class Threat:
         shape, dtype = inputs.shape[1:], inputs.dtype
         if kind == "normal":
             return inputs + NORMAL_SCALE * randomness.normal(keys, shape, seed=seed, dtype=dtype)
-        radius = self.radius * scale
+        radius = float(self.eps) * self.unit(inputs) * scale
         if self.norm == "linf":
             noise = radius * (2.0 * randomness.uniform(keys, shape, seed=seed, dtype=dtype) - 1.0)
         else:
@@ -166,13 +187,19 @@ class Threat:
         return start if kind == "uniform_unclipped" else self.clip(start)
 
     def distance(self, adversarial: Tensor, inputs: Tensor) -> Tensor:
-        """How far each sample was moved, [B], in this threat's norm."""
+        """How far each sample was moved, [B], in this threat's norm and unit."""
         delta = (adversarial - inputs).flatten(1)
-        return delta.abs().amax(dim=1) if self.norm == "linf" else delta.norm(dim=1)
+        if self.norm == "linf":
+            return delta.abs().amax(dim=1)
+        length: Tensor = delta.norm(dim=1)
+        if self.relative:
+            length /= inputs.flatten(1).norm(dim=1).clamp(min=1e-12)
+        return length
 
     def describe(self) -> dict[str, Any]:
         """Plain values, for result files."""
-        return {"norm": self.norm, "eps": self.radius, "bounds": list(self.bounds)}
+        relative = {"relative": True} if self.relative else {}
+        return {"norm": self.norm, "eps": float(self.eps), "bounds": list(self.bounds), **relative}
 
 
 def default_keys(inputs: Tensor) -> Tensor:

@@ -89,7 +89,7 @@ RULES: dict[str, Rule] = {
         accepts=lambda value: value in ("none", "dynamic_int8", "static_int8"),
         expected="none, dynamic_int8 or static_int8",
     ),
-    "amount": Rule(accepts=lambda value: _is_number(value) and 0 <= as_number(value) < 1, expected="a share in [0, 1)"),
+    "amount": Rule(accepts=lambda value: is_number(value) and 0 <= as_number(value) < 1, expected="a share in [0, 1)"),
     "calibration": Rule(accepts=_integer(1), expected="an integer >= 1"),
     "agreement": Rule(accepts=_integer(1), expected="an integer >= 1"),
     "compare": Rule(accepts=_optional(_text), expected="the path of a checkpoint, auto, or null"),

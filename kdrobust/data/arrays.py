@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -41,12 +41,16 @@ class Arrays:
     """A data set as its source gives it, not yet checked.
 
     Attributes:
-        x_train: training images, [N, *shape], channels first; uint8 in 0 .. 255 or floating in [0, 1].
+        x_train: training images, [N, *shape], channels first; uint8 in 0 .. 255 or floating within the bounds.
         y_train: training labels, [N] integers in 0 .. K-1.
         x_test: test images.
         y_test: test labels.
         origin: the file, folder or package they come from, for error messages.
         class_names: one name a class; empty: named by number, and K is the highest training label plus one.
+        bounds: (lo, hi), the range of valid values; other than [0, 1] for floating values only.
+        sample_rate: values a second along the last axis, where these are recordings of sound.
+        validation: rows of `x_train` that the source itself sets aside for validation; empty: the data module draws
+            a share.
     """
 
     x_train: Pixels
@@ -55,6 +59,9 @@ class Arrays:
     y_test: npt.NDArray[Any]
     origin: str
     class_names: tuple[str, ...] = ()
+    bounds: tuple[float, float] = (0.0, 1.0)
+    sample_rate: int | None = None
+    validation: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
 class Source(Protocol):

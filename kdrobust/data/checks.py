@@ -32,7 +32,7 @@ def check_arrays(arrays: Arrays) -> int:
         _check_shape(images, f"{where}: {x_name}")
         if len(images) != len(labels):
             raise DataError(f"{where}: {x_name} has {len(images)} samples, {y_name} has {len(labels)}; make them match")
-        _check_pixels(images, f"{where}: {x_name}")
+        _check_values(images, f"{where}: {x_name}", arrays.bounds)
     _check_same_form(arrays)
     return _check_classes(arrays)
 
@@ -46,12 +46,14 @@ def _check_shape(images: Pixels, key: str) -> None:
         raise DataError(f"{key} has shape {images.shape}: images without pixels; store at least one pixel each")
 
 
-def _check_pixels(images: Pixels, key: str) -> None:
+def _check_values(images: Pixels, key: str, bounds: tuple[float, float]) -> None:
     kind = images.dtype
-    if kind == np.uint8:
+    pixels = bounds == (0.0, 1.0)
+    if kind == np.uint8 and pixels:
         return
     if not np.issubdtype(kind, np.floating):
-        raise DataError(f"{key} has dtype {kind}; store uint8 in 0..255 or floating point in [0, 1]")
+        accepted = "uint8 in 0..255 or " if pixels else ""
+        raise DataError(f"{key} has dtype {kind}; store {accepted}floating point in [{bounds[0]:g}, {bounds[1]:g}]")
     low, high = np.inf, -np.inf
     for start in range(0, len(images), _CHUNK):
         chunk = images[np.arange(start, min(start + _CHUNK, len(images)))]
@@ -62,6 +64,12 @@ def _check_pixels(images: Pixels, key: str) -> None:
                 f"{key} holds NaN or infinite pixels (first in sample {place}); remove or repair those samples"
             )
         low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
+    if not pixels:
+        if low < bounds[0] or high > bounds[1]:
+            raise DataError(
+                f"{key} holds values from {low:g} to {high:g}, expected [{bounds[0]:g}, {bounds[1]:g}]; scale them"
+            )
+        return
     if high > 1 and low >= 0 and high <= 255:
         raise DataError(f"{key} holds pixels up to {high:g}, expected [0, 1]; divide by 255 or store uint8")
     if low < 0 or high > 1:

@@ -29,9 +29,10 @@ STATISTICS_SAMPLES = 4096
 
 
 class DataModule(pl.LightningDataModule):
-    """Splits, batches and augments what a source gives; pixels leave it as float32 in [0, 1].
+    """Splits, batches and augments what a source gives; inputs leave it as float32 in their bounds.
 
-    The validation set is a seeded, stratified part of the source's training set; the test set stays as it is. Every
+    The validation set is what the source sets aside, or else a seeded, stratified part of its training set; the test
+    set stays as it is. Every
     draw is addressed: the split by `split_seed`, the order of epoch e by (seed, e), the augmentation of sample i in
     epoch e by (seed, e, i), so that batches are the same whatever ran before, and augmentation the same whatever the
     batch size.
@@ -134,7 +135,15 @@ class DataModule(pl.LightningDataModule):
         train = self._splits["train"]
         mean, std = channel_statistics(train, at_most=None if isinstance(train.store, Tensor) else STATISTICS_SAMPLES)
         names = arrays.class_names or tuple(str(number) for number in range(classes))
-        self._spec = InputSpec(shape=shape, classes=classes, mean=mean, std=std, class_names=names)
+        self._spec = InputSpec(
+            shape=shape,
+            classes=classes,
+            mean=mean,
+            std=std,
+            class_names=names,
+            bounds=arrays.bounds,
+            sample_rate=arrays.sample_rate,
+        )
 
     def _hash(self, arrays: Arrays) -> str:
         state = hashlib.sha256()

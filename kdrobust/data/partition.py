@@ -20,13 +20,13 @@ def partition(
 ) -> dict[SplitName, IntArray]:
     """Choose the rows of each split.
 
-    Training and validation are disjoint parts of the training set, each with every class in its proportion and at least
-    one sample of each, in a seeded order. The test set keeps its order. Limits choose from what each split would be
-    without them.
+    Training and validation are disjoint parts of the training set, in a seeded order: as the source itself parts them,
+    or else each with every class in its proportion and at least one sample of each. The test set keeps its order.
+    Limits choose from what each split would be without them.
 
     Args:
         arrays: checked arrays.
-        fraction: share of the training set that becomes validation, in (0, 1).
+        fraction: share of the training set that becomes validation, in (0, 1), where the source sets none aside.
         limits: `limit_train`, `limit_validation`, `limit_test`: at most so many samples; None: all.
         seed: addresses the choices and the orders.
         classes: K.
@@ -35,7 +35,7 @@ def partition(
         Split to rows of `x_train` (train, validation) or `x_test` (test).
 
     Raises:
-        DataError: a class with fewer than two training samples.
+        DataError: a class with fewer than two training samples, or with none beside those set aside.
         UsageError: `limit_train` below the number of classes.
     """
     labels = arrays.y_train.astype(np.int64)
@@ -50,9 +50,15 @@ def partition(
     limit = limits.get("limit_train")
     if limit is not None and limit < classes:
         raise UsageError(f"data.limit_train: {limit} samples cannot hold {classes} classes; set at least {classes}")
-    total = round(len(labels) * fraction)
-    validation = stratified(labels, total, seed=seed, purpose="validation", least=1, spare=1)
+    if len(arrays.validation):
+        validation = arrays.validation.astype(np.int64)
+    else:
+        total = round(len(labels) * fraction)
+        validation = stratified(labels, total, seed=seed, purpose="validation", least=1, spare=1)
     rest = np.setdiff1d(np.arange(len(labels)), validation)
+    if len(missing := np.setdiff1d(np.arange(classes), labels[rest])):
+        name = arrays.class_names[missing[0]] if arrays.class_names else str(missing[0])
+        raise DataError(f"{arrays.origin}: every training sample of class {name} is set aside for validation")
     rows: dict[SplitName, IntArray] = {
         "train": shuffled(rest, seed=seed, purpose="order/train"),
         "validation": shuffled(validation, seed=seed, purpose="order/validation"),

@@ -8,7 +8,7 @@ from kdrobust.evaluation.cost import Cost, checkpoint_bytes, model_cost, per_mfl
 from kdrobust.evaluation.curve import SecurityCurve, exact_curves, fixed_eps_curve, security_curve
 from kdrobust.evaluation.figures import summary
 from kdrobust.evaluation.intervals import paired_error, wilson
-from kdrobust.evaluation.latency import Latency, machine_name, measure_latency
+from kdrobust.evaluation.latency import Latency, RealTime, machine_name, measure_latency, real_time
 from kdrobust.evaluation.outcome import AttackOutcome, Check, Evaluation, merge
 from kdrobust.evaluation.perclass import ClassAccuracies, WorstClass, per_class, w_robust
 from kdrobust.evaluation.result import per_sample, to_result, validate, write_evaluation, write_samples
@@ -30,6 +30,7 @@ __all__ = [
     "Evaluation",
     "Latency",
     "LossSurface",
+    "RealTime",
     "SecurityCurve",
     "WorstClass",
     "calibration",
@@ -54,6 +55,7 @@ __all__ = [
     "per_mflop",
     "per_sample",
     "read_samples",
+    "real_time",
     "run_checks",
     "samples_hash",
     "security_curve",

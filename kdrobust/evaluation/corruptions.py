@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdrobust.data.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from kdrobust.data.corruptions import CORRUPTIONS, SEVERITIES, SIGNAL_CORRUPTIONS, corrupt, corruptions_for
 from kdrobust.data.corruptions.table import check_names
 from kdrobust.evaluation.intervals import wilson
 from kdrobust.evaluation.predict import eval_mode, predict, to_unit
@@ -57,11 +57,11 @@ def evaluate_corruptions(
     is relative to AlexNet. A model robust to attacks need not be robust to these, and the other way round.
 
     Args:
-        model: images in [0, 1] to logits [B, K]; evaluated in eval mode, every module's mode is restored after.
-        inputs: [N, C, H, W], uint8 or floats in [0, 1].
+        model: inputs to logits [B, K]; evaluated in eval mode, every module's mode is restored after.
+        inputs: images [N, C, H, W], uint8 or floats in [0, 1]; or recordings [N, C, T], floats in [-1, 1].
         labels: [N] int64.
         indices: [N] int64, each sample's place in its split: the keys of the draws.
-        names: of `kdrobust.data.corruptions.CORRUPTIONS`; None: all.
+        names: of `kdrobust.data.corruptions.corruptions_for` such inputs; None: all.
         severities: out of 1 .. 5.
         batch_size: samples at once; changes no verdict.
         seed: address of the draws.
@@ -70,15 +70,14 @@ def evaluate_corruptions(
 
     Raises:
         UsageError: an unknown corruption or severity.
-        ValueError: lengths that differ, or inputs that are no images.
+        ValueError: lengths that differ, or inputs that are neither images nor recordings.
     """
-    chosen, levels = list(CORRUPTIONS if names is None else names), list(severities)
-    check_names(chosen, levels)
+    known = corruptions_for(inputs.shape[1:])
+    chosen, levels = list(known if names is None else names), list(severities)
+    check_names(chosen, levels, known)
     if not len(inputs) == len(labels) == len(indices):
         counts = f"{len(inputs)}, {len(labels)} and {len(indices)}"
         raise ValueError(f"expected as many inputs, labels and indices, got {counts}")
-    if inputs.dim() != 4:
-        raise ValueError(f"corruptions need images [N, C, H, W], got shape {tuple(inputs.shape)}")
     model.to(device)
     pieces = torch.split(torch.arange(len(labels)), batch_size) if len(labels) else ()
     clean, done = 0, 0
@@ -142,7 +141,7 @@ def corruption_result(corrupted: Corrupted, *, confidence: float = 0.95) -> dict
         "mca": corrupted.accuracy(),
         "corruptions": {
             name: {
-                "family": CORRUPTIONS[name].family,
+                "family": {**CORRUPTIONS, **SIGNAL_CORRUPTIONS}[name].family,
                 "accuracy": corrupted.accuracy(name),
                 "severities": {str(level): figure(count) for level, count in counts.items()},
             }

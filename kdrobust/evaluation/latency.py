@@ -80,7 +80,7 @@ def measure_latency(
     device: torch.device | str = "cpu",
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Latency, ...]:
-    """Time forward passes in eval mode, without gradients, on mid-grey inputs.
+    """Time forward passes in eval mode, without gradients, on inputs in the middle of their range.
 
     The median and quartiles are of single passes: what else runs on the machine shows in the upper quartile, and means
     would hide it. Passes of the batch sizes take turns, so that a slow moment hits all of them alike. Modes, threads
@@ -107,7 +107,9 @@ def measure_latency(
     try:
         torch.set_num_threads(threads or before)
         model.to(device)
-        inputs = {batch: torch.full((batch, *spec.shape), 0.5, dtype=home.dtype, device=device) for batch in batches}
+        inputs = {
+            batch: torch.full((batch, *spec.shape), spec.middle(), dtype=home.dtype, device=device) for batch in batches
+        }
         with eval_mode(model), torch.inference_mode():
             for turn in range(warmup + passes):
                 for batch in batches:
@@ -133,6 +135,54 @@ def measure_latency(
             )
         )
     return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealTime:
+    """How much of a recording's own duration its recognition takes, one recording at a time on one core.
+
+    Attributes:
+        factor: median seconds of computing a second of sound; below 1 it keeps up with a speaker.
+        lower: the same at the first quartile.
+        upper: at the third quartile.
+        seconds: duration of a recording.
+        passes: how many were timed.
+        machine: see `Latency`.
+    """
+
+    factor: float
+    lower: float
+    upper: float
+    seconds: float
+    passes: int
+    machine: str
+
+
+def real_time(
+    model: nn.Module, spec: InputSpec, *, passes: int = PASSES, clock: Callable[[], float] = time.perf_counter
+) -> RealTime:
+    """Measure the real-time factor on one core; the front end is part of the model, and of the time.
+
+    Args:
+        model: takes [1, *spec.shape].
+        spec: of sound.
+        passes: timed passes.
+        clock: seconds from some origin.
+
+    Raises:
+        ValueError: the data are no sound.
+    """
+    if spec.seconds is None:
+        raise ValueError("a real-time factor needs sound: inputs with a sample rate")
+    (found,) = measure_latency(model, spec, batches=(1,), passes=passes, threads=1, clock=clock)
+    return RealTime(
+        factor=found.median / spec.seconds,
+        lower=found.lower / spec.seconds,
+        upper=found.upper / spec.seconds,
+        seconds=spec.seconds,
+        passes=passes,
+        machine=found.machine,
+    )
 
 
 def _one_pass(model: nn.Module, inputs: torch.Tensor, clock: Callable[[], float]) -> float:

@@ -47,7 +47,7 @@ class AttackOutcome:
         goal_start: [N] the goal where the attack began.
         goal_end: [N] the goal at the returned x'.
         distance: [N] ‖x' - x‖ in the attack's norm.
-        outside: [N] how far x' leaves [0, 1]; 0 inside.
+        outside: [N] how far x' leaves the box of valid values; 0 inside.
         disputed: [N] bool, the attack and a second look at x' disagree about success; counted as broken.
         seconds: wall time, summed over processes.
         extra: further numbers a sample by name, each [N] float32, NaN where not attacked: the model's answer to x'
@@ -75,6 +75,11 @@ class AttackOutcome:
     def norm(self) -> str:
         """The norm of the attack's own threat model."""
         return str(self.spec.get("threat", {}).get("norm", "linf"))
+
+    @property
+    def kind(self) -> tuple[str, bool]:
+        """What its threat model's ε measures: the norm, and whether relative to each sample's own."""
+        return self.norm, bool(self.spec.get("threat", {}).get("relative", False))
 
     @property
     def eps(self) -> float:

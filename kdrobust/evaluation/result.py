@@ -17,6 +17,7 @@ from kdrobust.errors import RunFolderError
 from kdrobust.evaluation.figures import summary
 from kdrobust.evaluation.intervals import wilson
 from kdrobust.evaluation.outcome import AttackOutcome, Bools, Evaluation
+from kdrobust.evaluation.snr import noise_summary
 from kdrobust.tracking.atomic import write_bytes, write_json
 from kdrobust.tracking.manifest import versions
 
@@ -73,6 +74,7 @@ def to_result(evaluation: Evaluation, *, confidence: float = 0.95) -> dict[str, 
                 "seconds": round(outcome.seconds, 3),
                 **({"notes": list(outcome.notes)} if outcome.notes else {}),
                 **({"broken_by": broken} if (broken := _broken_by(outcome)) else {}),
+                **({"snr_db": noise} if (noise := _noise(outcome)) else {}),
             }
             for name, outcome in evaluation.attacks.items()
         },
@@ -85,6 +87,11 @@ def to_result(evaluation: Evaluation, *, confidence: float = 0.95) -> dict[str, 
     }
     validate(result)
     return result
+
+
+def _noise(outcome: AttackOutcome) -> dict[str, Any] | None:
+    column = outcome.extra.get("snr_db")
+    return None if column is None else noise_summary(column)
 
 
 def _broken_by(outcome: AttackOutcome) -> dict[str, int]:

@@ -16,6 +16,7 @@ from kdrobust.evaluation.answers import answers
 from kdrobust.evaluation.checks import CheckSettings, run_checks
 from kdrobust.evaluation.outcome import AttackOutcome, Evaluation, Floats, attack_seed
 from kdrobust.evaluation.predict import connected, eval_mode, predict, predict_all, snapshot, to_unit, what_changed
+from kdrobust.evaluation.snr import signal_to_noise
 from kdrobust.evaluation.store import AttackStore, PartialFile
 
 #: How far beyond ε a float32 perturbation of length ε may come out.
@@ -72,8 +73,8 @@ def evaluate(
     Processes that share the work call this with `checks=False` on disjoint samples, then `merge` and `run_checks`.
 
     Args:
-        model: inputs in [0, 1] to logits [B, K]; evaluated in eval mode, every module's mode is restored after.
-        inputs: [N, *shape], uint8 or floats in [0, 1].
+        model: inputs to logits [B, K]; evaluated in eval mode, every module's mode is restored after.
+        inputs: [N, *shape], uint8, or floats within the threats' bounds.
         labels: [N] int64.
         indices: [N] int64, each sample's place in its split.
         threat: the threat model the evaluation is about.
@@ -219,7 +220,8 @@ def _attack_all(
 ) -> AttackOutcome:
     started = time.perf_counter()
     spec = dict(attack.describe())
-    norm = str(spec.get("threat", {}).get("norm", "linf"))
+    told = spec.get("threat", {})
+    low, high = (float(bound) for bound in told.get("bounds", (0.0, 1.0)))
     radius = float(spec["threat"]["eps"]) if spec.get("minimum_norm") else None
     correct, disputed = np.zeros(len(samples), dtype=np.bool_), np.zeros(len(samples), dtype=np.bool_)
     names = ("goal_start", "goal_end", "distance", "outside")
@@ -238,17 +240,18 @@ def _attack_all(
         logits = predict_all(model, adversarial, batch_size)
         again = logits.argmax(dim=1) != labels
         at = rows.numpy()
-        away = _norm(adversarial.double() - inputs.double(), norm)
+        away = _distance(adversarial.double(), inputs.double(), told)
         broken = fooled | again
         if radius is not None:
             broken &= away <= radius + ROUNDING
         correct[at] = (~broken).cpu().numpy()
         disputed[at] = (fooled != again).cpu().numpy()
-        beyond = torch.maximum(-adversarial, adversarial - 1.0).flatten(1).amax(dim=1).clamp(min=0.0)
+        beyond = torch.maximum(low - adversarial, adversarial - high).flatten(1).amax(dim=1).clamp(min=0.0)
         figures = (result.goal_start, result.goal_end, away, beyond)
         for key, values in zip(names, figures, strict=True):
             floats[key][at] = values.detach().float().cpu().numpy()
-        _note(extra, {**result.extra, **answers(logits, labels)}, rows, len(samples))
+        noise = {"snr_db": signal_to_noise(adversarial, inputs)} if low < 0.0 < high else {}
+        _note(extra, {**result.extra, **answers(logits, labels), **noise}, rows, len(samples))
         notes |= dict.fromkeys(result.notes)
         done += len(rows)
         tell(name, done, len(standing))
@@ -262,6 +265,11 @@ def _pieces(rows: Tensor, size: int) -> list[Tensor]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
-def _norm(difference: Tensor, norm: str) -> Tensor:
-    flat = difference.flatten(1)
-    return flat.norm(dim=1) if norm == "l2" else flat.abs().amax(dim=1)
+def _distance(adversarial: Tensor, inputs: Tensor, threat: Mapping[str, Any]) -> Tensor:
+    flat = (adversarial - inputs).flatten(1)
+    if threat.get("norm") != "l2":
+        return flat.abs().amax(dim=1)
+    length: Tensor = flat.norm(dim=1)
+    if threat.get("relative"):
+        length /= inputs.flatten(1).norm(dim=1).clamp(min=1e-12)
+    return length

@@ -47,23 +47,25 @@ def loss_surface(
     reach: float = 1.25,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> LossSurface:
     """Cross-entropy over the plane of the attack's direction d = x' - x and a random direction r.
 
-    r is Gaussian, made orthogonal to d and as long in ℓ2; points are clipped to [0, 1]. An attack that works climbs
+    r is Gaussian, made orthogonal to d and as long in ℓ2; points are clipped to the bounds. An attack that works climbs
     steeply along d and hardly along r. Cliffs, plateaus and noise on this map are the marks of masked gradients.
 
     Args:
-        model: inputs in [0, 1] to logits [B, K]; looked at in eval mode, every module's mode is restored after.
-        inputs: [N, *shape], uint8 or floats in [0, 1]; a few samples.
+        model: inputs to logits [B, K]; looked at in eval mode, every module's mode is restored after.
+        inputs: [N, *shape], uint8, or floats within the bounds; a few samples.
         labels: [N] int64.
-        adversarial: [N, *shape], x' in [0, 1], floats.
+        adversarial: [N, *shape], x' within the bounds, floats.
         keys: [N] integers, e.g. sample indices: the address of r together with `seed`.
         seed: the address of the draws.
         points: P, at least 3.
         reach: the plane spans -reach .. reach lengths of d in both directions.
         batch_size: points at once; changes nothing.
         device: where to compute.
+        bounds: (lo, hi) of valid values.
 
     Raises:
         ValueError: fewer than 3 points, a reach of 0 or less, or shapes that differ.
@@ -83,7 +85,7 @@ def loss_surface(
             side = _orthogonal(along, keys[row : row + 1].to(device), address(seed, "loss surface"))
             b, a = torch.meshgrid(steps.to(x), steps.to(x), indexing="ij")
             moves = a.reshape(-1, 1) * along + b.reshape(-1, 1) * side
-            plane = (x.flatten() + moves).clamp(0.0, 1.0).view(-1, *x.shape[1:])
+            plane = (x.flatten() + moves).clamp(*bounds).view(-1, *x.shape[1:])
             logits = torch.cat([predict(model, piece) for piece in torch.split(plane, batch_size)])
             truth = labels[row].to(device).expand(len(logits))
             losses.append(functional.cross_entropy(logits, truth, reduction="none").view(points, points).cpu())

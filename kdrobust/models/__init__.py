@@ -18,6 +18,8 @@ from kdrobust.models.foreign import (
     load_torchscript,
     normalised,
 )
+from kdrobust.models.keywords import DSCNN, SpectrogramCNN
+from kdrobust.models.logmel import LogMel, mel_filters
 from kdrobust.models.mobilenet import MobileNetV2
 from kdrobust.models.pruning import prune_channels
 from kdrobust.models.resnet import PreActResNet, ResNet, WideResNet
@@ -26,14 +28,17 @@ from kdrobust.models.state import load_state
 from kdrobust.models.timm import Timm
 
 __all__ = [
+    "DSCNN",
     "MLP",
     "Classifier",
     "ConvNet",
     "FeatureTaps",
+    "LogMel",
     "MobileNetV2",
     "Normalize",
     "PreActResNet",
     "ResNet",
+    "SpectrogramCNN",
     "Timm",
     "WideResNet",
     "build_classifier",
@@ -47,6 +52,7 @@ __all__ = [
     "load_timm",
     "load_torchscript",
     "load_weights",
+    "mel_filters",
     "normalised",
     "prune_channels",
     "read_checkpoint",

@@ -161,7 +161,7 @@ def check_spec(checkpoint: Mapping[str, Any], spec: InputSpec, path: str | Path)
     """Refuse a model of other data.
 
     Raises:
-        CheckpointError: its class count or input shape differs from the data's.
+        CheckpointError: its class count, input shape, value range or sample rate differs from the data's.
     """
     stored = stored_spec(checkpoint)
     if stored.classes != spec.classes:
@@ -172,6 +172,12 @@ def check_spec(checkpoint: Mapping[str, Any], spec: InputSpec, path: str | Path)
         raise CheckpointError(
             f"{path}: the model takes inputs {stored.shape}, the data are {spec.shape}; choose its own data=..."
         )
+    for key in ("bounds", "sample_rate"):
+        own, given = getattr(stored, key), getattr(spec, key)
+        if own != given:
+            raise CheckpointError(
+                f"{path}: the model was built for {key} {own}, the data have {given}; choose its own data=..."
+            )
 
 
 def _build(node: Mapping[str, Any], spec: InputSpec, path: str | Path) -> nn.Module:

@@ -145,7 +145,7 @@ def tap_shapes(model: nn.Module, paths: Sequence[str], spec: InputSpec) -> dict[
     model.eval()
     try:
         with FeatureTaps(model, paths) as taps:
-            model(torch.full((2, *spec.shape), 0.5, device=device))
+            model(torch.full((2, *spec.shape), spec.middle(), device=device))
     finally:
         model.train(training)
     for path in paths:

@@ -10,6 +10,7 @@ from kdrobust.report.plots import adversarial_grid, comparison, training_curves
 from kdrobust.report.reliability import reliability_diagram
 from kdrobust.report.rows import Figure, Row, attack_title, read_row, threat_text
 from kdrobust.report.security import security_plot
+from kdrobust.report.sound import spectrograms, write_wav
 from kdrobust.report.surface import loss_surface_plot
 from kdrobust.report.table import (
     comparison_csv,
@@ -46,6 +47,8 @@ __all__ = [
     "read_row",
     "reliability_diagram",
     "security_plot",
+    "spectrograms",
     "threat_text",
     "training_curves",
+    "write_wav",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -147,7 +148,9 @@ def number_text(value: float) -> str:
 
 
 def threat_text(threat: Mapping[str, Any]) -> str:
-    """A threat model as text, e.g. `ℓ∞, ε = 8/255`."""
+    """A threat model as text, e.g. `ℓ∞, ε = 8/255`, or `SNR ≥ 30 dB` of a relative one."""
+    if threat.get("relative") and float(threat["eps"]) > 0:
+        return f"SNR ≥ {-20.0 * math.log10(float(threat['eps'])):.3g} dB"
     return f"{_NORMS.get(threat['norm'], threat['norm'])}, ε = {number_text(float(threat['eps']))}"
 
 

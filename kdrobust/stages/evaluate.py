@@ -18,6 +18,7 @@ from kdrobust.evaluation import (
     corruption_result,
     measure_latency,
     model_cost,
+    real_time,
     to_result,
     write_samples,
 )
@@ -140,6 +141,8 @@ def _report(cfg: DictConfig, found: Measured, data: DataModule, folder: Path, *,
         described["checkpoint_bytes"] = checkpoint_bytes(subject.origin["path"])
     if is_timed(suite.get("latency"), cost.flops):
         described["latency"] = [asdict(each) for each in measure_latency(model, data.spec)]
+    if data.spec.seconds is not None:
+        described["real_time"] = asdict(real_time(model, data.spec))
     reports = []
     for evaluation in found.evaluations:
         entry = {"model": described, **subject.header(), "files": {}}
@@ -160,7 +163,7 @@ def _report(cfg: DictConfig, found: Measured, data: DataModule, folder: Path, *,
         corruptions=last.get("corruptions"),
     )
     attacks = instantiate(cfg.rungs[-1].attacks)
-    if attacks and len(data.spec.shape) == 3:
+    if attacks and figures.has_pictures(data.spec):
         attack = figures.drawable(attacks)
         if attack is not None:
             drawn |= figures.attacked(place, model, data, attack, int(suite.seed))

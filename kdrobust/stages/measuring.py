@@ -114,7 +114,7 @@ def settle_radii(cfg: DictConfig) -> None:
         OmegaConf.update(at, "threat.eps", eps)
         suite = {"threat": at.threat, "attacks": at.evaluation.attacks, "transfer": at.evaluation.get("transfer")}
         rungs.append({key: None if node is None else _plain(node) for key, node in suite.items()})
-    sizes = [instantiate(OmegaConf.create(rung["threat"])).radius for rung in rungs]
+    sizes = [float(instantiate(OmegaConf.create(rung["threat"])).eps) for rung in rungs]
     if sorted(set(sizes)) != sizes:
         raise UsageError(f"radii={list(radii)}: expected different radii, the smallest first")
     with open_dict(cfg):
@@ -197,7 +197,7 @@ def measure(
         )
         evaluations.append(merge(_gathered(part, world)))
     corruptions = None
-    if suite.get("corruptions") and len(data.spec.shape) == 3:
+    if suite.get("corruptions") and (len(data.spec.shape) == 3 or data.spec.sample_rate is not None):
         found = evaluate_corruptions(
             subject.model,
             **arguments(mine),

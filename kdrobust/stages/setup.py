@@ -159,9 +159,17 @@ def prepare_data(cfg: DictConfig) -> DataModule:
 
     Raises:
         DataError: it is missing, or not what it should be.
+        UsageError: a threat model whose box is not the range of the data's values.
     """
     data: DataModule = instantiate(cfg.data)
     data.prepare()
+    if cfg.get("threat") is not None:
+        box, bounds = instantiate(cfg.threat).box, data.spec.bounds
+        if box != bounds:
+            raise UsageError(
+                f"threat.bounds={list(box)}: values of data={data.name} lie in {list(bounds)}; choose a threat made "
+                f"for them, or set +threat.bounds=[{bounds[0]:g},{bounds[1]:g}]"
+            )
     return data
 
 

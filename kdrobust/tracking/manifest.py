@@ -23,6 +23,7 @@ PACKAGES = (
     "hydra-core",
     "omegaconf",
     "numpy",
+    "scipy",
     "scikit-learn",
     "pyautoattack",
 )

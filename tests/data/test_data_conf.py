@@ -14,6 +14,8 @@ from kdrobust.data import Augmentation, DataModule
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "data").glob("[!_]*.yaml"))
+#: Options that read the user's own files.
+YOURS = ("image_folder", "npz", "spoken_words")
 
 
 def option(name, *overrides):
@@ -23,12 +25,13 @@ def option(name, *overrides):
 
 
 def test_the_options():
-    assert NAMES == ["cifar10", "cifar100", "digits", "fashion_mnist", "image_folder", "mnist", "npz", "svhn"]
+    images = ["cifar10", "cifar100", "digits", "fashion_mnist", "image_folder", "mnist", "npz", "svhn"]
+    assert sorted(NAMES) == sorted([*images, "espeak_digits", "fsdd", "speech_commands", "spoken_words"])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_complete_and_explained(name):
-    overrides = ["source.path=here"] if name in ("image_folder", "npz") else []
+    overrides = ["source.path=here"] if name in YOURS else []
     cfg = option(name, *overrides)
     assert check(cfg) == []
     data = instantiate(cfg.data)
@@ -41,7 +44,7 @@ def test_each_is_complete_and_explained(name):
         assert any(line.startswith(word) for line in header)
 
 
-@pytest.mark.parametrize("name", ["image_folder", "npz"])
+@pytest.mark.parametrize("name", YOURS)
 def test_your_own_data_need_a_path(name):
     assert check(option(name)) == ["data.source.path: not given; set data.source.path=..."]
 
@@ -56,7 +59,7 @@ def test_augmentation_is_for_colour_images_and_no_mirrored_digits():
 
 
 def _path(name):
-    return ["source.path=here"] if name in ("image_folder", "npz") else []
+    return ["source.path=here"] if name in YOURS else []
 
 
 def test_augmentation_can_be_switched_off():

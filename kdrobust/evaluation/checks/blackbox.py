@@ -30,10 +30,10 @@ def transferred(probe: Probe, inputs: Tensor, labels: Tensor, keys: Tensor) -> d
     Stand-ins: a copy with its logits brought to spread 1, so that no factor can saturate it; a linear map fitted to
     the model's answers, which has no gradient to hide; `settings.surrogate`, where one is given.
     """
-    norm, eps, size = probe.threat.norm, probe.threat.radius, probe.batch_size
+    norm, eps, box, size = probe.threat.norm, probe.radii(inputs), probe.threat.box, probe.batch_size
     start = probe.noisy(inputs, keys, seed=probe.seed("transfer"))
     ascend = partial(
-        climb, norm=norm, eps=eps, steps=probe.settings.short_steps, stride=0.25, begin=start, batch_size=size
+        climb, norm=norm, eps=eps, box=box, steps=probe.settings.short_steps, stride=0.25, begin=start, batch_size=size
     )
     found = {"rescaled copy": ascend(probe.model, inputs, labels, goal=rescaled_cross_entropy).broken}
     copies = torch.cat([inputs, *(probe.noisy(inputs, keys, seed=probe.seed("copy", at)) for at in range(COPIES))])
@@ -42,7 +42,7 @@ def transferred(probe: Probe, inputs: Tensor, labels: Tensor, keys: Tensor) -> d
     linear = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
     for rank in range(min(AIMS, answers.shape[1] - 1)):
         way = linear_directions(weights, inputs, labels, answers[: len(labels)], rank)
-        moved = into(inputs + reach(way, norm, eps), inputs, norm=norm, eps=eps)
+        moved = into(inputs + reach(way, norm, eps), inputs, norm=norm, eps=eps, box=box)
         linear |= predict_all(probe.model, moved, size).argmax(dim=1) != labels
     found["linear surrogate"] = linear
     if probe.settings.surrogate is not None:
@@ -78,7 +78,8 @@ def black_box(probe: Probe) -> Finding:
         labels,
         keys,
         norm=probe.threat.norm,
-        eps=probe.threat.radius,
+        eps=probe.radii(inputs),
+        box=probe.threat.box,
         queries=probe.settings.queries,
         seed=probe.seed("patches"),
         batch_size=probe.batch_size,

@@ -55,8 +55,10 @@ def per_sample(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *[1] * (like.dim() - 1))
 
 
-def into(points: Tensor, inputs: Tensor, *, norm: str, eps: float | Tensor) -> Tensor:
-    """The points, brought into the ε-ball around the inputs, ε one for all or [B], and then into [0, 1]."""
+def into(
+    points: Tensor, inputs: Tensor, *, norm: str, eps: float | Tensor, box: tuple[float, float] = (0.0, 1.0)
+) -> Tensor:
+    """The points, brought into the ε-ball around the inputs, ε one for all or [B], and then into the box."""
     delta = points - inputs
     radius = torch.as_tensor(eps, dtype=inputs.dtype, device=inputs.device).expand(len(inputs))
     if norm == "linf":
@@ -65,7 +67,7 @@ def into(points: Tensor, inputs: Tensor, *, norm: str, eps: float | Tensor) -> T
     else:
         length = delta.flatten(1).norm(dim=1).clamp(min=1e-12)
         delta = delta * per_sample((radius / length).clamp(max=1.0), inputs)
-    return (inputs + delta).clamp(0.0, 1.0)
+    return (inputs + delta).clamp(*box)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,7 @@ def climb(
     eps: float | Tensor,
     steps: int,
     stride: float,
+    box: tuple[float, float] = (0.0, 1.0),
     goal: Goal = cross_entropy,
     begin: Tensor | None = None,
     leave: bool = True,
@@ -101,19 +104,20 @@ def climb(
 
     Args:
         model: in eval mode.
-        inputs: [B, ...] in [0, 1].
+        inputs: [B, ...] in the box.
         labels: [B] int64.
         norm: `linf` or `l2`.
-        eps: radius, in pixels' units, one for all or [B].
+        eps: radius, in the inputs' unit, one for all or [B].
         steps: how many.
         stride: α as a share of ε.
+        box: the range of valid values.
         goal: what rises, [B] of logits and labels.
         begin: where to start, [B, ...]; at the inputs if not given.
         leave: leave a sample alone once it is broken: cheaper, and its verdict is settled.
         batch_size: samples at once.
     """
     radius = torch.as_tensor(eps, dtype=inputs.dtype, device=inputs.device).expand(len(labels))
-    points = into(inputs if begin is None else begin, inputs, norm=norm, eps=radius)
+    points = into(inputs if begin is None else begin, inputs, norm=norm, eps=radius, box=box)
     broken = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
     values = torch.full((len(labels), steps + 1), torch.nan, device=labels.device)
     for rows in torch.split(torch.arange(len(labels), device=labels.device), batch_size):
@@ -127,7 +131,7 @@ def climb(
             if leave:
                 rows, gradient = rows[~fell], gradient[~fell]
             moved = points[rows] + per_sample(stride * radius[rows], inputs) * direction(gradient, norm)
-            points[rows] = into(moved, inputs[rows], norm=norm, eps=radius[rows])
+            points[rows] = into(moved, inputs[rows], norm=norm, eps=radius[rows], box=box)
     return Path(broken=broken, values=values, points=points)
 
 

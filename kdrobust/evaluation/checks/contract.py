@@ -22,10 +22,10 @@ FEW = 30
 @trust_check(
     "S0",
     "contract",
-    "Inputs are finite, in [0, 1] and fill more than 2 % of it; x' is finite, in [0, 1] and in the ε-ball (+1e-6; not "
-    "asked of attacks that look for the nearest adversarial example); the model gives finite logits, not "
-    "probabilities, repeats its clean verdicts, stays in eval mode and keeps its buffers. Any violation fails; a clean "
-    "accuracy no better than chance warns.",
+    "Inputs are finite, in the box of valid values ([0, 1] for pixels) and fill more than 2 % of it; x' is finite, in "
+    "the box and in the ε-ball (+1e-6; not asked of attacks that look for the nearest adversarial example); the model "
+    "gives finite logits, not probabilities, repeats its clean verdicts, stays in eval mode and keeps its buffers. Any "
+    "violation fails; a clean accuracy no better than chance warns.",
     cost="1 forward pass a sample",
 )
 def contract(probe: Probe) -> Finding:
@@ -40,7 +40,7 @@ def contract(probe: Probe) -> Finding:
             continue
         outermost = max(outermost, float(outside.max(initial=0.0)))
         if outside.max(initial=0.0) > SLACK:
-            problems.append(f"{name} left [0, 1] by {outside.max():.3g}")
+            problems.append(f"{name} left {box_text(probe)} by {outside.max():.3g}")
         if outcome.minimum_norm:
             continue
         farthest = max(farthest, float(distance.max(initial=0.0)) - outcome.eps)
@@ -72,6 +72,11 @@ def contract(probe: Probe) -> Finding:
     return Finding(verdict="pass", detail="inputs, outputs and modes as they should be", measured=measured)
 
 
+def box_text(probe: Probe) -> str:
+    """The range of valid values as text, e.g. `[0, 1]`."""
+    return f"[{probe.threat.box[0]:g}, {probe.threat.box[1]:g}]"
+
+
 def _of_inputs(probe: Probe) -> list[str]:
     if not probe.inputs.numel():
         return []
@@ -79,8 +84,9 @@ def _of_inputs(probe: Probe) -> list[str]:
     low, high = float(probe.inputs.min()) / scale, float(probe.inputs.max()) / scale
     if not (math.isfinite(low) and math.isfinite(high)):
         return ["inputs are not finite"]
-    if low < -SLACK or high > 1 + SLACK:
-        return [f"inputs lie in [{low:.4g}, {high:.4g}], not in [0, 1]: normalise inside the model"]
-    if high - low < NARROW:
-        return [f"inputs fill [{low:.4g}, {high:.4g}] of [0, 1] only: were they divided by 255 twice?"]
+    first, last = probe.threat.box
+    if low < first - SLACK or high > last + SLACK:
+        return [f"inputs lie in [{low:.4g}, {high:.4g}], not in {box_text(probe)}: normalise inside the model"]
+    if high - low < NARROW * (last - first):
+        return [f"inputs fill [{low:.4g}, {high:.4g}] of {box_text(probe)} only: were they divided by 255 twice?"]
     return []

@@ -21,12 +21,14 @@ def _again(probe: Probe, rows: Tensor, steps: int, starts: range, *, leave: bool
     """PGD on cross-entropy from some random starts, [starts · B]; with more steps they are smaller, down to ε/10."""
     inputs, labels, keys = probe.batch(rows)
     begin = [probe.noisy(inputs, keys, seed=probe.seed("start", start)) for start in starts]
+    inputs = inputs.repeat(len(begin), *[1] * (inputs.dim() - 1))
     return climb(
         probe.model,
-        inputs.repeat(len(begin), *[1] * (inputs.dim() - 1)),
+        inputs,
         labels.repeat(len(begin)),
         norm=probe.threat.norm,
-        eps=probe.threat.radius,
+        eps=probe.radii(inputs),
+        box=probe.threat.box,
         steps=steps,
         stride=SHORT_STRIDE if steps <= probe.settings.short_steps else LONG_STRIDE,
         begin=torch.cat(begin),
@@ -133,7 +135,8 @@ def goals_agree(probe: Probe) -> Finding:
             inputs,
             labels,
             norm=probe.threat.norm,
-            eps=probe.threat.radius,
+            eps=probe.radii(inputs),
+            box=probe.threat.box,
             steps=probe.settings.short_steps,
             stride=SHORT_STRIDE,
             goal=goal,

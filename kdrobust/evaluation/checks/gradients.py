@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from kdrobust.evaluation.checks.climb import GOALS, Goal, direction, input_gradient, margin
+from kdrobust.evaluation.checks.climb import GOALS, Goal, direction, input_gradient, margin, per_sample
 from kdrobust.evaluation.checks.probe import UNDOUBTED, Finding, Probe, points, trust_check
 from kdrobust.evaluation.intervals import wilson
 from kdrobust.evaluation.predict import predict_all
 
 WARN_ABOVE, FAIL_ABOVE = 0.001, 0.05
-#: The step of S18: this share of ε, but no less than so many pixels' units.
+#: The step of S18: this share of ε, but no less than so much in the inputs' unit.
 STEP_SHARE, SMALLEST_STEP = 0.05, 1e-3
 
 
@@ -65,8 +65,9 @@ def true_gradients(probe: Probe) -> Finding:
     rows = probe.pick()
     inputs, labels, _ = probe.batch(rows)
     gradient = _gradient(probe.model, inputs, labels, margin, probe.batch_size) if len(rows) else inputs
-    size = max(STEP_SHARE * probe.threat.radius, SMALLEST_STEP)
-    moved = (inputs + size * direction(gradient, probe.threat.norm)).clamp(0.0, 1.0)
+    size = (STEP_SHARE * torch.as_tensor(probe.radii(inputs))).clamp(min=SMALLEST_STEP)
+    way = direction(gradient, probe.threat.norm)
+    moved = (inputs + per_sample(size.expand(len(inputs)), inputs) * way).clamp(*probe.threat.box)
     promised = (torch.nan_to_num(gradient) * (moved - inputs)).flatten(1).sum(dim=1)
     judged = promised > 0
     n = int(judged.sum())
@@ -78,7 +79,7 @@ def true_gradients(probe: Probe) -> Finding:
     # less than a float32 can tell apart is no fall
     fell = int((after < before - 1e-6 * before.abs()).sum())
     ratio = float(((after - before) / promised[judged]).median())
-    measured = {"samples": n, "step": size, "fell": fell, "median_rise_over_promised": ratio}
+    measured = {"samples": n, "step": float(size.mean()), "fell": fell, "median_rise_over_promised": ratio}
     detail = f"the margin fell on {fell} of {n} samples after a step along its gradient"
     if wilson(fell, n)[0] > UNDOUBTED:
         return Finding(verdict="fail", detail=detail, measured=measured)

@@ -20,22 +20,24 @@ def random_patches(
     keys: Tensor,
     *,
     norm: str,
-    eps: float,
+    eps: float | Tensor,
     queries: int,
     seed: int,
+    box: tuple[float, float] = (0.0, 1.0),
     batch_size: int = 128,
 ) -> Tensor:
     """Search without gradients: a random patch is pushed to the ball's surface and kept where the margin rises.
 
     Args:
         model: in eval mode.
-        inputs: [B, ...] in [0, 1]; what is no image counts as one row of pixels.
+        inputs: [B, ...] in the box; what is no image counts as one row of pixels.
         labels: [B] int64.
         keys: [B] integers; a sample's draws depend on its key and the seed alone.
         norm: `linf` or `l2`.
-        eps: radius, in pixels' units.
+        eps: radius, in the inputs' unit, one for all or [B].
         queries: forward passes a sample, until it is broken.
         seed: address of the draws.
+        box: the range of valid values.
         batch_size: samples at once.
 
     Returns:
@@ -49,9 +51,10 @@ def random_patches(
     channels, height, width = inputs.shape[1:] if inputs.dim() == 4 else (1, 1, inputs[0].numel())
     clean = inputs.reshape(-1, channels, height, width)
     rows = torch.arange(len(labels), device=labels.device)
+    radius = torch.as_tensor(eps, dtype=inputs.dtype, device=inputs.device).expand(len(labels))
     # columns of one sign each reach far with a single query
     columns = torch.where(uniform(keys, (channels, 1, width), seed=address(seed, "columns")) < 0.5, 1.0, -1.0)
-    proposal = into(clean + reach(columns.expand_as(clean), norm, eps), clean, norm=norm, eps=eps)
+    proposal = into(clean + reach(columns.expand_as(clean), norm, radius), clean, norm=norm, eps=radius, box=box)
     draws = uniform(keys, (queries, 2 + channels), seed=address(seed, "patches"))
     best, highest = clean, torch.full((len(labels),), -torch.inf, device=labels.device)
     for query in range(queries):
@@ -67,18 +70,20 @@ def random_patches(
         side = (FIRST_PATCH * 0.5 ** sum(query >= at * queries for at in HALVED_AT)) ** 0.5
         patch = _patch(draw, side, height, width)
         push = torch.where(draw[:, 2:] < 0.5, 1.0, -1.0)[:, :, None, None]
-        delta = best - clean[rows]
+        delta, near = best - clean[rows], radius[rows]
         if norm == "linf":
-            delta = torch.where(patch, eps * push, delta)
+            delta = torch.where(patch, per_sample(near, push) * push, delta)
         else:
             # the patch joins the change so far, as long as that is; together they are brought back to length ε
-            delta = reach(torch.where(patch, delta + reach(push * patch, norm, eps), delta), norm, eps)
-        proposal = into(clean[rows] + delta, clean[rows], norm=norm, eps=eps)
+            delta = reach(torch.where(patch, delta + reach(push * patch, norm, near), delta), norm, near)
+        proposal = into(clean[rows] + delta, clean[rows], norm=norm, eps=near, box=box)
     return broken
 
 
-def reach(delta: Tensor, norm: str, eps: float) -> Tensor:
-    """A change, [B, ...], brought to length ε; in ℓ∞ every pixel that changes changes by ε."""
+def reach(delta: Tensor, norm: str, eps: float | Tensor) -> Tensor:
+    """A change, [B, ...], brought to length ε, one for all or [B]; in ℓ∞ every value that changes changes by ε."""
+    if isinstance(eps, Tensor):
+        eps = per_sample(eps, delta)
     if norm == "linf":
         return eps * delta.sign()
     return eps * delta / per_sample(delta.flatten(1).norm(dim=1).clamp(min=1e-12), delta)

@@ -85,7 +85,7 @@ class Probe:
     Attributes:
         evaluation: the finished attacks.
         model: in eval mode.
-        inputs: [N, *shape], in the evaluation's order; uint8 or floats in [0, 1].
+        inputs: [N, *shape], in the evaluation's order; uint8, or floats within the threat's bounds.
         device: where to compute.
         settings: how much may be looked at.
     """
@@ -100,6 +100,11 @@ class Probe:
     def threat(self) -> Threat:
         """The threat model the evaluation is about."""
         return Threat(**self.evaluation.threat)
+
+    def radii(self, inputs: Tensor) -> float | Tensor:
+        """The threat's radius around some inputs: one number, or [B] where it is relative."""
+        unit = self.threat.unit(inputs)
+        return float(self.threat.eps) * (unit.flatten() if isinstance(unit, Tensor) else unit)
 
     @property
     def batch_size(self) -> int:
@@ -123,13 +128,13 @@ class Probe:
         return torch.from_numpy(rows)[chosen]
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs in [0, 1], labels and sample indices of some rows, on the device."""
+        """Inputs as floats, labels and sample indices of some rows, on the device."""
         labels = torch.from_numpy(self.evaluation.labels)[rows].to(self.device)
         indices = torch.from_numpy(self.evaluation.indices)[rows].to(self.device)
         return to_unit(self.inputs[rows], self.device), labels, indices
 
     def noisy(self, inputs: Tensor, keys: Tensor, *, seed: int) -> Tensor:
-        """Inputs moved to a uniform draw from the threat's ball, clipped to [0, 1]."""
+        """Inputs moved to a uniform draw from the threat's ball, clipped to its box."""
         return self.threat.random_start(inputs, "uniform", keys, seed=seed)
 
     def comparable(self) -> dict[str, AttackOutcome]:
@@ -137,7 +142,7 @@ class Probe:
         threat = self.threat
 
         def same(outcome: AttackOutcome) -> bool:
-            return outcome.norm == threat.norm and abs(outcome.eps - threat.radius) <= 1e-9
+            return outcome.kind == (threat.norm, threat.relative) and abs(outcome.eps - float(threat.eps)) <= 1e-9
 
         return {name: outcome for name, outcome in self.evaluation.attacks.items() if same(outcome)}
 

@@ -37,7 +37,7 @@ def union(probe: Probe) -> Finding:
         repaired = int((outcome.correct & ~evaluation.clean).sum())
         if repaired:
             problems.append(f"{name} counts {repaired} samples as correct that are wrong without attack")
-        if outcome.norm != threat.norm or outcome.eps > threat.radius + 1e-9:
+        if outcome.kind != (threat.norm, threat.relative) or outcome.eps > float(threat.eps) + 1e-9:
             warned.append(f"{name} attacks under {outcome.norm}, ε = {outcome.eps:.4g}")
         worst &= outcome.correct
     correct = int(worst.sum())

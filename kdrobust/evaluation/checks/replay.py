@@ -41,6 +41,7 @@ def watch(probe: Probe, name: str, attack: GradientAttack, rows: Tensor) -> tupl
     """
     inputs, labels, keys = probe.batch(rows)
     model = connected(probe.model, inputs)
+    low, high = attack.threat.box
     met = torch.zeros(len(rows), dtype=torch.bool, device=labels.device)
 
     def watched(points: Tensor) -> Tensor:
@@ -49,8 +50,8 @@ def watch(probe: Probe, name: str, attack: GradientAttack, rows: Tensor) -> tupl
         if len(points) != len(inputs):
             return logits
         with torch.no_grad():
-            away = attack.threat.distance(points, inputs) <= attack.threat.radius + SLACK
-            inside = ((points >= -SLACK) & (points <= 1 + SLACK)).flatten(1).all(dim=1)
+            away = attack.threat.distance(points, inputs) <= float(attack.threat.eps) + SLACK
+            inside = ((points >= low - SLACK) & (points <= high + SLACK)).flatten(1).all(dim=1)
             met.logical_or_(away & inside & (logits.argmax(dim=1) != labels))
         return logits
 

@@ -51,7 +51,8 @@ def _verdict(failed: list[str], warned: list[str], well: str, measured: dict[str
 @trust_check(
     "S3",
     "unbounded attack breaks everything",
-    "Accuracy under PGD with an ε that reaches any image (ℓ∞: 1, ℓ2: √d, the diameter of the box); models with one "
+    "Accuracy under PGD with an ε that reaches any input (ℓ∞: the width of the box, 1 for pixels; ℓ2: its diameter, √d "
+    "times that); models with one "
     "answer are left out. Fails above max(0.2 points, two standard errors), warns above 0.",
     cost="up to 100 gradients a sample, until it is broken",
 )
@@ -62,8 +63,8 @@ def unbounded(probe: Probe) -> Finding:
     if n == 0:
         return Finding(verdict="skipped", detail="no samples")
     inputs, labels, _ = probe.batch(rows)
-    norm = probe.threat.norm
-    eps = math.sqrt(inputs[0].numel()) if norm == "l2" else 1.0
+    norm, box = probe.threat.norm, probe.threat.box
+    eps = (box[1] - box[0]) * (math.sqrt(inputs[0].numel()) if norm == "l2" else 1.0)
     steps = probe.settings.unbounded_steps
     answers = predict_all(probe.model, inputs, probe.batch_size).argmax(dim=1)
     if bool((answers == answers[0]).all()):
@@ -76,6 +77,7 @@ def unbounded(probe: Probe) -> Finding:
         labels[right],
         norm=norm,
         eps=eps,
+        box=box,
         steps=steps,
         stride=2.5 / steps,
         batch_size=probe.batch_size,

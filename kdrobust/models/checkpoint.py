@@ -121,9 +121,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def _is_spec(value: Any) -> bool:
     if not isinstance(value, dict) or not {"shape", "classes"} <= set(value) <= set(InputSpec.__dataclass_fields__):
         return False
-    lists = [value[key] for key in set(value) - {"classes"}]
+    lists = [value[key] for key in set(value) - {"classes", "sample_rate"}]
     whole = all(isinstance(each, list) for each in lists) and isinstance(value["classes"], int)
-    return whole and all(isinstance(side, int) and side > 0 for side in value["shape"])
+    rate = value.get("sample_rate")
+    positive = [*value["shape"], *([] if rate is None else [rate])] if whole else []
+    return whole and all(isinstance(number, int) and number > 0 for number in positive)
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], path: str | Path) -> None:

@@ -27,6 +27,7 @@ REQUIRED = (
 EXTRAS = {
     "timm": ("any timm architecture", "pip install 'kdrobust[timm]'"),
     "tensorboard": ("logger=tensorboard", "pip install 'kdrobust[tensorboard]'"),
+    "onnxruntime": ("kdrobust export, and predict with .onnx", "pip install 'kdrobust[export]'"),
     "wandb": ("logger=wandb (offline without an account)", "pip install wandb"),
 }
 #: Data option to the file or folder below its root that shows the data is there.

@@ -75,7 +75,7 @@ def run(cfg: DictConfig, folder: Path) -> float:
         found = _compare_answers(cfg, student, data, file)
         subjects = [student, _exported(student, file, cfg)]
         if beside is not None:
-            name = _BESIDE[cfg.compare != "auto"]
+            name = _BESIDE[0] if cfg.compare == "auto" else _BESIDE[1]
             subjects.insert(0, replace(own_subject(beside, data), name=name))
         # the twin's examples are shown to the checkpoint, too: worst cases over other attacks could not be compared
         measured = [

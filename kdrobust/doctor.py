@@ -37,6 +37,7 @@ EXTRAS = {
     "foolbox": ("Foolbox's attacks in a suite", "pip install 'kdrobust[foolbox]'"),
     "adversarial-robustness-toolbox": ("ART's attacks in a suite", "pip install 'kdrobust[art]'"),
     "pyarrow": ("sweep.parquet beside sweep.csv", "pip install pyarrow"),
+    "onnxruntime": ("kdrobust export, and predict with .onnx", "pip install 'kdrobust[export]'"),
     "wandb": ("logger=wandb (offline without an account)", "pip install wandb"),
 }
 #: Data option to the file or folder below its root that shows the data is there.

@@ -162,7 +162,7 @@ def draw(points: Sequence[Point], path: Path, *, x: str = "parameters") -> None:
     with figure(path, width=6.4, height=4.2) as drawn:
         axis = drawn.subplots()
         axis.grid(axis="y")
-        for place, name in enumerate(dict.fromkeys(point.series for point in points)):
+        for place, name in enumerate(sorted({point.series for point in points})):
             mine = [point for point in points if point.series == name]
             colour = CYCLE[place % len(CYCLE)]
             sizes = [getattr(point, x) for point in mine]

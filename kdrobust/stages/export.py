@@ -38,6 +38,8 @@ from kdrobust.stages.subject import Subject, checkpoints, own_subject
 from kdrobust.tracking import write_json, write_result, write_text
 
 _BATCHES = (1, 128)
+#: What the model beside the exported one is called: found as its teacher, or named by `compare`.
+_BESIDE = ("teacher", "compared")
 #: Packages whose versions decide what an exported file holds and answers.
 _PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript")
 
@@ -73,10 +75,11 @@ def run(cfg: DictConfig, folder: Path) -> float:
         found = _compare_answers(cfg, student, data, file)
         subjects = [student, _exported(student, file, cfg)]
         if beside is not None:
-            name = "teacher" if cfg.compare == "auto" else "compared"
+            name = _BESIDE[0] if cfg.compare == "auto" else _BESIDE[1]
             subjects.insert(0, replace(own_subject(beside, data), name=name))
+        # the twin's examples are shown to the checkpoint, too: worst cases over other attacks could not be compared
         measured = [
-            _measure(cfg, subject, data, sources=[student] if subject is subjects[-1] else [], folder=folder)
+            _measure(cfg, subject, data, twin=None if subject.name in _BESIDE else student, folder=folder)
             for subject in subjects
         ]
         rows = _rows(cfg, measured, data, file)
@@ -164,10 +167,10 @@ def _exported(student: Subject, file: Path, cfg: DictConfig) -> Subject:
     return Subject(model=StraightThrough(Exported(runtime), student.model), name=name, origin=origin)
 
 
-def _measure(cfg: DictConfig, subject: Subject, data: DataModule, *, sources: list[Subject], folder: Path) -> Measured:
+def _measure(cfg: DictConfig, subject: Subject, data: DataModule, *, twin: Subject | None, folder: Path) -> Measured:
     log.info("measuring %s", subject.name)
-    twins = [replace(source, name="twin") for source in sources]
-    found = measure(cfg, subject, data, sources=twins, folder=folder / "measured" / subject.name.replace(" ", "_"))
+    sources = [] if twin is None else [replace(twin, name="twin")]
+    found = measure(cfg, subject, data, sources=sources, folder=folder / "measured" / subject.name.replace(" ", "_"))
     assert found is not None
     return found
 

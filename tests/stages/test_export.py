@@ -85,7 +85,9 @@ def test_models_stand_side_by_side(runs):
     one, two = (row["results"][0]["evaluation"] for row in result["models"][1:])
     assert one["attacks"]["pgd20"]["correct"] == two["attacks"]["pgd20"]["correct"]
     assert two["attacks"]["square"]["correct"] <= two["clean"]["correct"]
+    assert list(one["attacks"]) == list(two["attacks"])
     assert {line["first"] for line in result["comparisons"]} == {"checkpoint"}
+    assert [line["text"] for line in result["comparisons"] if line["column"] == "worst_case"]
     table = (runs / "float" / "costs.md").read_text()
     assert "exported file" in table
     assert "in memory" not in table

@@ -54,8 +54,8 @@ def _secret_problems(cfg: DictConfig) -> list[str]:
     if world_size(cfg.get("trainer") or {}) == 1 or made_by() is not None:
         return []
     return [
-        f"{key}: holds a secret, which no file of a run keeps, and the other ranks start from such a file; let what needs "
-        "it read it from the environment, or set trainer=cpu or gpu (one process)"
+        f"{key}: holds a secret, which no file of a run keeps, and the other ranks start from such a file; let what "
+        "needs it read it from the environment, or set trainer=cpu or gpu (one process)"
         for key in secret_keys(to_plain(cfg))
     ]
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kdrobust.errors import UsageError
 from kdrobust.tracking.folder import is_finished
+from kdrobust.tracking.secrets import secret_keys
 
 KEY = "resume"
 _CONFIG = "config_resolved.yaml"
@@ -38,6 +39,8 @@ def resume(stage: str, arguments: Sequence[str]) -> Any:
     if is_finished(folder):
         print(f"{folder}: is finished, see result.json there; without {KEY}= the same settings make a new folder")
         return None
+    if secrets := secret_keys(OmegaConf.to_container(cfg)):
+        raise UsageError(f"{given}: {secrets[0]} held a secret, which is not kept; give the run's own command again")
     _log_as_before(folder)
     # slow to import, and not needed for a refusal
     from kdrobust.config import register

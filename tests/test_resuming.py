@@ -55,16 +55,23 @@ def test_it_goes_on_by_its_own_configuration_and_then_says_that_it_is_finished(p
         (["distill", "resume=whole", "epochs=3"], "epochs=3: resume=whole goes on by the run's own configuration"),
         (["distill", "-m", "resume=whole"], "-m: resume=whole goes on by the run's own configuration"),
         (["distill", "resume=moved"], "resume=moved: its run was made as"),
+        (
+            ["distill", "resume=secret"],
+            "resume=secret: notes.token held a secret, which is not kept; give the run's own",
+        ),
         (["distill", "resume=sweep/0"], "resume=sweep/0: a job of a sweep; use kdrobust sweep resume sweep"),
     ],
 )
 def test_what_cannot_be_resumed_is_refused_in_one_line(place, capsys, monkeypatch, arguments, told):
     monkeypatch.chdir(place.folder)
-    for name in ("empty", "broken", "moved", "sweep/0"):
+    for name in ("empty", "broken", "moved", "secret", "sweep/0"):
         (place.folder / name).mkdir(parents=True, exist_ok=True)
     (place.folder / "broken" / "config_resolved.yaml").write_text("stage: [")
     (place.folder / "moved" / "config_resolved.yaml").write_text(
         (place.folder / "whole/config_resolved.yaml").read_text()
+    )
+    (place.folder / "secret" / "config_resolved.yaml").write_text(
+        "stage: distill\nrun: {folder: secret}\nnotes: {token: '***'}\n"
     )
     (place.folder / "sweep" / "sweep.json").write_text(json.dumps({}))
     capsys.readouterr()

@@ -24,6 +24,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from torch import nn
 
+from kdrobust.distributed.gone import is_lost_connection, rank_that_is_gone
 from kdrobust.errors import KdrobustError
 
 log = logging.getLogger("kdrobust")
@@ -139,36 +140,42 @@ def start_ranks(
     ]
 
 
-def finish_ranks(processes: list[subprocess.Popen[bytes]], *, failed: bool, timeout: float = 60.0) -> None:
+def finish_ranks(
+    processes: list[subprocess.Popen[bytes]], *, error: BaseException | None, timeout: float = 60.0
+) -> None:
     """End a job's process group so that the next job in this process can make its own.
 
     Args:
         processes: the ranks this process started; waited for, or ended at once if this rank failed. Emptied, which
             tells their observer that the job is over.
-        failed: whether this rank ended with an error.
+        error: what this rank ended with, if with an error.
         timeout: seconds a rank may take to end; a tenth of it where this one failed, for the others then wait for it.
 
     Raises:
-        KdrobustError: another rank ended with an error, or did not end.
+        KdrobustError: another rank ended with an error, or did not end. So did this one, if it failed for no reason but
+            that the other was gone.
     """
     if not processes:
         return
     ours = list(processes)
     processes.clear()
+    gone = rank_that_is_gone(ours, patience=timeout / 10) if error is not None and is_lost_connection(error) else None
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
     for name in _VARIABLES:
         os.environ.pop(name, None)
     codes = []
     for process in ours:
-        if failed:
+        if error is not None:
             process.terminate()
         try:
-            codes.append(process.wait(timeout=timeout / 10 if failed else timeout))
+            codes.append(process.wait(timeout=timeout if error is None else timeout / 10))
         except subprocess.TimeoutExpired:
             process.kill()
             codes.append(-9)
-    if not failed and any(codes):
+    if gone is not None:
+        raise KdrobustError(gone) from error
+    if error is None and any(codes):
         raise KdrobustError(f"trainer: another rank of this job ended with exit codes {codes}; its error stands above")
 
 

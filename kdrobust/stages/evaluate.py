@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -120,7 +121,7 @@ def _measure_all(cfg: DictConfig, subjects: Sequence[Subject], data: DataModule,
             found += [] if measured is None else [measured]
         failed = False
     finally:
-        finish_ranks(processes, failed=failed)
+        finish_ranks(processes, error=sys.exception() if failed else None)
     return found
 
 

@@ -19,14 +19,15 @@ from torch import nn
 from kdrobust.config import config_hash, dead_keys, ensure, instantiate, numbers, to_plain
 from kdrobust.config.build import first_line
 from kdrobust.data import DataModule
+from kdrobust.distributed import world_size
 from kdrobust.errors import UsageError
 from kdrobust.evaluation import model_cost
 from kdrobust.losses import Objective, method_problems
 from kdrobust.models import Classifier, build_classifier, tap_shapes
 from kdrobust.randomness import address
 from kdrobust.spec import InputSpec
-from kdrobust.tracking import build_manifest, hold, is_main_process, versions, write_json, write_text
-from kdrobust.tracking.secrets import redacted
+from kdrobust.tracking import build_manifest, hold, is_main_process, made_by, versions, write_json, write_text
+from kdrobust.tracking.secrets import redacted, secret_keys
 
 log = logging.getLogger("kdrobust")
 _SMALL_BATCH_FLOPS = 5e8
@@ -38,7 +39,7 @@ def check_config(cfg: DictConfig, extra: Sequence[str] = ()) -> None:
     Raises:
         UsageError: one line a problem.
     """
-    ensure(cfg, extra_problems=extra)
+    ensure(cfg, extra_problems=[*extra, *_secret_problems(cfg)])
     # ranges belong to constructors: build what is cheap to build before anything slow starts
     for key in ("threat", "attack", "optimizer", "callbacks", "data"):
         if cfg.get(key) is not None:
@@ -46,6 +47,17 @@ def check_config(cfg: DictConfig, extra: Sequence[str] = ()) -> None:
     if cfg.get("optimizer") is not None:
         _try_steps(cfg)
         _try_trainer(cfg)
+
+
+def _secret_problems(cfg: DictConfig) -> list[str]:
+    """Secrets that the other ranks of a job would never see: they read their config from the run folder."""
+    if world_size(cfg.get("trainer") or {}) == 1 or made_by() is not None:
+        return []
+    return [
+        f"{key}: holds a secret, which no file of a run keeps, and the other ranks start from such a file; let what "
+        "needs it read it from the environment, or set trainer=cpu or gpu (one process)"
+        for key in secret_keys(to_plain(cfg))
+    ]
 
 
 def _try_steps(cfg: DictConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -117,9 +118,11 @@ def fit(
         raise
     finally:
         launcher = trainer.strategy.launcher
-        finish_ranks(getattr(launcher, "procs", []), failed=failed)
-        if failed:
-            close_all(trainer.loggers, failed=True)
+        try:
+            finish_ranks(getattr(launcher, "procs", []), error=sys.exception() if failed else None)
+        finally:
+            if failed:
+                close_all(trainer.loggers, failed=True)
     return trainer
 
 

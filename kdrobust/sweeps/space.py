@@ -13,7 +13,8 @@ from kdrobust.config.suggest import did_you_mean
 
 TYPES = ("float", "int", "choice")
 _KEYS = ("type", "low", "high", "log", "step", "values")
-_PLAIN = re.compile(r"[A-Za-z0-9_][\w./+-]*|-?[\d.]+(?:e[+-]?\d+)?")
+# ASCII: in Hydra's grammar other letters and digits stand in quotes
+_PLAIN = re.compile(r"[A-Za-z0-9_][\w./+-]*|-?[\d.]+(?:e[+-]?\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)

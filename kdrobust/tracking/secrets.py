@@ -66,6 +66,24 @@ def redacted(value: Any) -> Any:
     return redact_line(value) if isinstance(value, str) else value
 
 
+def secret_keys(value: Any, key: str = "") -> list[str]:
+    """The dotted keys of plain data whose values `redacted` masks, or has masked already."""
+    if isinstance(value, Mapping):
+        return [
+            found
+            for name, item in value.items()
+            for found in (
+                [f"{key}{name}"]
+                if isinstance(item, str) and item and _SECRET_KEY.search(str(name))
+                else secret_keys(item, f"{key}{name}.")
+            )
+        ]
+    if isinstance(value, list | tuple):
+        return [found for place, item in enumerate(value) for found in secret_keys(item, f"{key}{place}.")]
+    is_secret = isinstance(value, str) and (MASK in value or redact_line(value) != value)
+    return [key.rstrip(".")] if is_secret else []
+
+
 def redact_yaml(path: Path) -> None:
     """Take the secrets out of a YAML file that another library has written; a file without any is not touched."""
     import yaml

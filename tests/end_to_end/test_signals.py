@@ -48,6 +48,28 @@ def test_a_signal_to_the_parent_stops_every_process(tmp_path):
     assert left.stdout == ""
 
 
+@pytest.mark.ddp
+def test_a_killed_rank_ends_its_job_in_one_line_and_the_run_goes_on(tmp_path):
+    job = [*LONG, "data.limit_train=64", "epochs=12", "trainer=ddp_cpu", "run.folder=run"]
+    process = start(tmp_path, *job)
+    wait_for(tmp_path / "run" / "last.ckpt", process)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (rank,) = [int(pid) for pid in children if "stages.rank" in Path(f"/proc/{pid}/cmdline").read_text()]
+    os.kill(rank, signal.SIGKILL)
+    # within a minute
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 1, errors
+    assert "Traceback" not in errors
+    line = errors.strip().splitlines()[-1]
+    assert line.startswith("trainer: rank 1 of this job was killed by SIGKILL")
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["error"] == line
+    again = start(tmp_path, *job)
+    printed, errors = again.communicate(timeout=120)
+    assert again.returncode == 0, errors
+    assert "going on after epoch" in printed
+    assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 13
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_a_sweep_and_no_other_job_is_started(tmp_path):
     process = start(tmp_path, *LONG, "-m", "seed=0,1", "hydra.sweep.dir=sweep")

@@ -1,5 +1,8 @@
 """A user's mistakes: one line with the key and the remedy, the right exit code, no traceback, no training."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -119,6 +122,31 @@ def test_an_output_folder_that_cannot_be_written(workplace, capsys):
     (workplace.folder / "file").write_text("")
     workplace.run("distill", *TINY, "method=standard", "run.root=file", code=1)
     assert "run.root" in line(capsys)
+
+
+@pytest.mark.parametrize("how", ["permissions", "file system"])
+def test_a_read_only_output_folder(workplace, capsys, monkeypatch, how):
+    root = workplace.folder / "outputs"
+    root.mkdir()
+    if how == "permissions":
+        if os.geteuid() == 0:
+            pytest.skip("nothing is read-only to root")
+        root.chmod(0o555)
+    else:
+        mkdir = Path.mkdir
+
+        def refuse(path, *options, **more):
+            if path.absolute().is_relative_to(root) and path.absolute() != root:
+                raise OSError(30, "Read-only file system", str(path))
+            mkdir(path, *options, **more)
+
+        monkeypatch.setattr(Path, "mkdir", refuse)
+    workplace.run("distill", *TINY, "method=standard", code=1)
+    error = line(capsys)
+    assert "cannot be written (" in error
+    assert "set run.root=FOLDER" in error
+    assert len(error.splitlines()) == 1
+    assert list(root.iterdir()) == []
 
 
 def test_a_loss_that_is_not_finite_is_named(workplace, capsys):

@@ -7,7 +7,15 @@ import pytest
 
 from kdrobust.cli import main
 from kdrobust.tracking import write_json, write_text
-from kdrobust.tracking.secrets import known_secrets, redact, redact_line, redact_logs, redact_yaml, redacted
+from kdrobust.tracking.secrets import (
+    known_secrets,
+    redact,
+    redact_line,
+    redact_logs,
+    redact_yaml,
+    redacted,
+    secret_keys,
+)
 
 SECRETS = {
     "MY_API_KEY": "sk-planted-1",
@@ -66,6 +74,27 @@ def test_data_and_files(planted, tmp_path):
     assert (tmp_path / "a.txt").read_text() == "***"
     assert (tmp_path / "a.yaml").read_text() == "- +x.token=***\n- seed=1\n"
     assert redact("nothing to hide") == "nothing to hide"
+
+
+def test_keys_of_secrets(planted):
+    data = {
+        "a": {"password": "x", "tokens": 3, "url": "https://***@host"},
+        "b": ["ghp_planted2", "plain"],
+        "key": "val",
+    }
+    assert secret_keys(data) == secret_keys(redacted(data)) == ["a.password", "a.url", "b.0"]
+
+
+@pytest.mark.parametrize("typed", [["trainer=ddp_cpu"], ["trainer=ddp_cpu", "-m", "seed=0,1"]], ids=["run", "sweep"])
+def test_ranks_do_not_train_with_a_mask(planted, tmp_path, monkeypatch, capsys, typed):
+    monkeypatch.chdir(tmp_path)
+    assert main(["distill", "method=standard", "+notes.own=${oc.env:SOME_TOKEN}", *typed]) != 0
+    error = capsys.readouterr().err
+    assert "notes.own: holds a secret" in error
+    assert "trainer=cpu" in error
+    assert "Traceback" not in error
+    assert SECRETS["SOME_TOKEN"] not in error
+    assert not list(tmp_path.rglob("*.ckpt"))
 
 
 def test_logs(planted, caplog):

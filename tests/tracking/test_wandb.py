@@ -125,9 +125,10 @@ def records(folder):
     return [json.loads(line) for line in told.stdout.splitlines()]
 
 
-def test_a_sweep_has_a_run_a_job_with_lineage_and_no_key_anywhere(monkeypatch, tmp_path, capfd):
+def test_where_the_server_refuses_a_sweep_has_a_run_a_job_with_lineage_and_no_key_anywhere(monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setattr(account, "reachable", lambda: False)
+    # nothing listens there: the connection is refused
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
     place = Workplace(tmp_path)
     tiny = "epochs=1 data.limit_train=64 data.limit_validation=40 threads=1 attack.steps=1 teacher_training.epochs=1"
     steps = "callbacks.robust_validation.attack.steps=1"
@@ -135,6 +136,7 @@ def test_a_sweep_has_a_run_a_job_with_lineage_and_no_key_anywhere(monkeypatch, t
     told = "".join(capfd.readouterr())
     jobs = sorted(path.parent for path in tmp_path.glob("outputs/sweeps/*/*/result.json"))
     assert len(jobs) == 2
+    assert "offline (127.0.0.1 cannot be reached)" in told
     assert told.count("wandb sync") == 3, "the teacher's run and both students' are closed"
     result = json.loads((jobs[1] / "result.json").read_text())
     found = records(jobs[1])

@@ -20,9 +20,9 @@ LEVELS = (0, 2, 4, 8, 16, 32, 64, 128, 255)
     "S4",
     "the curve falls to chance",
     "Accuracy under 10 steps of PGD from x at ε = 0, 2, 4, 8, 16, 32, 64, 128, 255 of 255 of the width of the box of "
-    "valid values (ℓ2: times √d). Fails where it rises from one ε to the next by more than max(0.2 points, two standard "
-    "errors of the paired difference), or ends above chance beyond doubt (lower end of the 95 % Wilson interval). Models "
-    "with one answer are left out.",
+    "valid values (ℓ2: times √d). Fails where it rises from one ε to the next by more than max(0.2 points, two "
+    "standard errors of the paired difference), or ends above chance beyond doubt (lower end of the 95 % Wilson "
+    "interval). Models with one answer are left out.",
     cost="up to 80 gradients a sample, until it is broken",
 )
 def falling_curve(probe: Probe) -> Finding:

@@ -96,6 +96,7 @@ def evaluation_figures(
             eps=float(threat["eps"]) or None,
             chance=1.0 / classes if classes else None,
             confidence=confidence,
+            bounds=threat.get("bounds", (0.0, 1.0)),
         )
         files["security"] = "security.png"
     if corruptions is not None and corruptions["n"] and corruptions["corruptions"]:

@@ -27,6 +27,7 @@ def security_plot(
     chance: float | None = None,
     reach: float | None = None,
     confidence: float = 0.95,
+    bounds: Sequence[float] = (0.0, 1.0),
 ) -> None:
     """Draw security curves: lines for exact ones, points for attacks at single radii, both with their Wilson intervals.
 
@@ -42,6 +43,7 @@ def security_plot(
         chance: accuracy of guessing, 1/K, marked by a horizontal line.
         reach: largest ε of the main panel; None: four times `eps`, or all of it.
         confidence: coverage of the intervals, for the caption.
+        bounds: (lo, hi) of valid values, in whose unit ε is; [0, 1] are pixels.
 
     Raises:
         ValueError: no curve with samples.
@@ -56,7 +58,8 @@ def security_plot(
     end = max(curve["eps"][-1] for _, curve in drawn_ones)
     near = min(end, reach if reach is not None else 4.0 * eps if eps else end)
     far = end > 1.25 * near and near > 0
-    unit = 255 if norm == "linf" and (eps is None or abs(255 * eps - round(255 * eps)) < 1e-6) else 1
+    pixels = tuple(bounds) == (0.0, 1.0)
+    unit = 255 if pixels and norm == "linf" and (eps is None or abs(255 * eps - round(255 * eps)) < 1e-6) else 1
     with figure(path, width=7.6 if far else 6.4, height=4.1) as drawn:
         axes = drawn.subplots(1, 2 if far else 1, sharey=True, squeeze=False, width_ratios=[4, 1.1] if far else [1])[0]
         names = list(dict.fromkeys(str(entry["name"]) for entry, _ in drawn_ones))
@@ -77,7 +80,9 @@ def security_plot(
         main.set_ylim(0, 1)
         main.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
         main.set_ylabel("samples classified correctly")
-        main.set_xlabel(f"ε ({_NORMS.get(norm, norm)}, pixels in [0, 1])")
+        main.set_xlabel(
+            f"ε ({_NORMS.get(norm, norm)}, {'pixels' if pixels else 'values'} in [{bounds[0]:g}, {bounds[1]:g}])"
+        )
         main.xaxis.set_major_locator(MaxNLocator(5))
         if unit == 255 and near * 255 <= 100:
             ticks = [tick for tick in MaxNLocator(6, integer=True).tick_values(0, near * 255) if tick <= near * 255]

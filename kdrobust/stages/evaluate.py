@@ -191,6 +191,7 @@ def _draw_together(
         norm=str(threat["norm"]),
         eps=float(threat["eps"]) or None,
         confidence=float(cfg.evaluation.confidence),
+        bounds=threat.get("bounds", (0.0, 1.0)),
     )
     return {"security": "security.png"}
 

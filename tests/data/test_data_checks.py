@@ -134,3 +134,18 @@ def test_content_hash_sees_type_shape_and_every_value(good):
     assert len({content_hash(variant) for variant in variants}) == len(variants)
     transposed = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     assert content_hash(transposed) == content_hash(images)
+
+
+def test_other_bounds_than_pixels_are_kept(good):
+    signals = replace(
+        good,
+        x_train=(good.x_train / 127.5 - 1).astype(np.float32).clip(-1, 1),
+        x_test=(good.x_test / 127.5 - 1).astype(np.float32).clip(-1, 1),
+        bounds=(-1.0, 1.0),
+    )
+    assert check_arrays(signals) == 3
+    refused(replace(signals, bounds=(0.0, 1.0)), "expected [0, 1]", "normalisation")
+    refused(replace(good, bounds=(-1.0, 1.0)), "dtype uint8", "store floating point in [-1, 1]")
+    loud = signals.x_test.copy()
+    loud[3] *= 3
+    refused(replace(signals, x_test=loud), "x_test", "values from -", "expected [-1, 1]; scale them")

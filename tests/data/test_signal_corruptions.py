@@ -82,10 +82,12 @@ def test_images_and_recordings_have_corruptions_of_their_own():
     assert corruptions_for((1, 8000)) is SIGNAL_CORRUPTIONS
     assert corruptions_for((3, 8, 8)) is corruptions.CORRUPTIONS
     keys = torch.arange(5)
-    with pytest.raises(UsageError, match="no corruption 'fog'; there are volume"):
+    with pytest.raises(ValueError, match="fog: need images"):
         corrupt(recordings(), "fog", 1, keys=keys, seed=0)
-    with pytest.raises(UsageError, match="no corruption 'volume'"):
+    with pytest.raises(ValueError, match="volume: need recordings"):
         corrupt(torch.rand(5, 1, 8, 8), "volume", 1, keys=keys, seed=0)
+    with pytest.raises(UsageError, match="no corruption 'fog'; there are volume"):
+        evaluate_corruptions(torch.nn.Flatten(), recordings(), keys, keys, names=["fog"])
     with pytest.raises(ValueError, match=r"images .* or recordings"):
         corrupt(torch.rand(5, 8), "volume", 1, keys=keys, seed=0)
 

@@ -169,3 +169,27 @@ def test_the_real_time_factor_is_seconds_of_computing_a_second_of_sound(setting)
     assert set(threads) == {(1, 1)}
     with pytest.raises(ValueError, match="needs sound"):
         real_time(Wave(), InputSpec(shape=(1, LENGTH), classes=3))
+
+
+def test_the_curve_and_the_moves_of_the_checks_keep_to_the_box(evaluated, setting):
+    """S4 and S17 look at what the model sees: nothing outside of [-1, 1], and negative values too."""
+    from kdrobust.evaluation import run_checks
+
+    _, found, _ = evaluated
+    model, inputs, labels = setting
+    seen = []
+
+    class Seen(nn.Module):
+        def forward(self, points):
+            seen.append((float(points.detach().min()), float(points.detach().max())))
+            return model(points)
+
+    checks = run_checks(found, Seen(), inputs=inputs, labels=labels, indices=torch.arange(N), settings=SETTINGS)
+    assert min(low for low, _ in seen) == -1.0
+    assert max(high for _, high in seen) == 1.0
+    # no batch of attacked signals has lost its negative half
+    assert max(low for low, _ in seen) < -0.3
+    curve = next(check for check in checks if check.id == "S4").measured
+    diameter = 2.0 if found.threat["norm"] == "linf" else 2.0 * LENGTH**0.5
+    assert curve["eps"][-1] == pytest.approx(diameter)
+    assert curve["norm"] == ("absolute l2" if found.threat.get("relative") else "linf")

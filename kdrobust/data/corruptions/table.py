@@ -107,16 +107,17 @@ def corrupt(inputs: Tensor, name: str, severity: int, *, keys: Tensor, seed: int
         The same shape, in the same range.
 
     Raises:
-        UsageError: an unknown corruption or severity, or one of other inputs.
-        ValueError: inputs that are neither images nor recordings.
+        UsageError: an unknown corruption or severity.
+        ValueError: inputs that this corruption is not for.
 
     Source: Hendrycks & Dietterich, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations",
         ICLR 2019, arXiv:1903.12261, section 4.1.
     """
-    if not inputs.is_floating_point():
-        raise ValueError(f"corruptions need floats, got {inputs.dtype} {tuple(inputs.shape)}")
+    check_names([name], [severity])
     known = corruptions_for(inputs.shape[1:])
-    check_names([name], [severity], known)
+    if name not in known or not inputs.is_floating_point():
+        kind = "images [B, C, H, W]" if name in CORRUPTIONS else "recordings [B, C, T]"
+        raise ValueError(f"corruption {name}: need {kind} of floats, got {inputs.dtype} {tuple(inputs.shape)}")
     found = known[name]
     value = found.values[severity - 1]
     if found.by_size:

@@ -12,16 +12,17 @@ from kdrobust.evaluation.checks.probe import Finding, Probe, points, tolerance, 
 from kdrobust.evaluation.intervals import wilson
 from kdrobust.evaluation.predict import predict_all
 
-#: ε of the curve in 1/255 of the pixels' range; ℓ2 takes them as shares of the box's diameter √d.
+#: ε of the curve in 1/255 of the box's width; ℓ2 takes them as shares of its diameter, √d times that.
 LEVELS = (0, 2, 4, 8, 16, 32, 64, 128, 255)
 
 
 @trust_check(
     "S4",
     "the curve falls to chance",
-    "Accuracy under 10 steps of PGD from x at ε = 0, 2, 4, 8, 16, 32, 64, 128, 255 of 255 (ℓ2: times √d). Fails where "
-    "it rises from one ε to the next by more than max(0.2 points, two standard errors of the paired difference), or "
-    "ends above chance beyond doubt (lower end of the 95 % Wilson interval). Models with one answer are left out.",
+    "Accuracy under 10 steps of PGD from x at ε = 0, 2, 4, 8, 16, 32, 64, 128, 255 of 255 of the width of the box of "
+    "valid values (ℓ2: times √d). Fails where it rises from one ε to the next by more than max(0.2 points, two "
+    "standard errors of the paired difference), or ends above chance beyond doubt (lower end of the 95 % Wilson "
+    "interval). Models with one answer are left out.",
     cost="up to 80 gradients a sample, until it is broken",
 )
 def falling_curve(probe: Probe) -> Finding:
@@ -36,7 +37,8 @@ def falling_curve(probe: Probe) -> Finding:
     if bool((answers == answers[0]).all()):
         return Finding(verdict="skipped", detail="the model gives one answer to everything: nothing can change it")
     norm, steps = probe.threat.norm, probe.settings.curve_steps
-    unit = math.sqrt(inputs[0].numel()) if norm == "l2" else 1.0
+    box = probe.threat.box
+    unit = (box[1] - box[0]) * (math.sqrt(inputs[0].numel()) if norm == "l2" else 1.0)
     right = answers == labels
     # every ε at once: as many samples, far fewer passes
     radii = unit * torch.tensor(LEVELS[1:], dtype=inputs.dtype, device=inputs.device) / 255
@@ -46,6 +48,7 @@ def falling_curve(probe: Probe) -> Finding:
         labels[right].repeat(len(radii)),
         norm=norm,
         eps=radii.repeat_interleave(int(right.sum())),
+        box=box,
         steps=steps,
         stride=2.5 / steps,
         batch_size=probe.batch_size,
@@ -56,7 +59,8 @@ def falling_curve(probe: Probe) -> Finding:
     eps_values = [unit * level / 255 for level in LEVELS]
     chance = 1.0 / logits.shape[1]
     measured = {
-        "norm": norm,
+        # these radii are no shares of a sample's norm: they belong on no axis with a relative threat's ε
+        "norm": f"absolute {norm}" if probe.threat.relative else norm,
         "eps": eps_values,
         "accuracy": [count / n for count in counts],
         "correct": counts,

@@ -95,12 +95,14 @@ def nothing_special(probe: Probe) -> Finding:
         return Finding(verdict="skipped", detail="no samples")
     inputs, labels, keys = probe.batch(rows)
     at_rest = predict_all(probe.model, inputs, probe.batch_size)
-    size = at_rest.norm(dim=1)
+    size, (low, high) = at_rest.norm(dim=1), probe.threat.box
     first, second, flips = [], [], torch.zeros(n, dtype=torch.bool, device=labels.device)
     for way in range(WAYS):
         move = MOVE * (2 * uniform(keys, inputs.shape[1:], seed=probe.seed("move", way)) - 1)
         # two moves must fit into the box
-        move = torch.where(inputs < 2 * MOVE, move.abs(), torch.where(inputs > 1 - 2 * MOVE, -move.abs(), move))
+        move = torch.where(
+            inputs < low + 2 * MOVE, move.abs(), torch.where(inputs > high - 2 * MOVE, -move.abs(), move)
+        )
         once, twice = (predict_all(probe.model, inputs + times * move, probe.batch_size) for times in (1, 2))
         first.append((once - at_rest).norm(dim=1))
         second.append((twice - once).norm(dim=1))

@@ -144,7 +144,7 @@ function securityPanel(section) {
     const near = radii.length ? Math.min(end, 4 * Math.max(...radii)) : end;
     const shapes = radii.map((eps) => ({ type: "line", yref: "paper", y0: 0, y1: 1, x0: eps, x1: eps, line: { color: tone.quiet, width: 1, dash: "dot" } }));
     const annotations = radii.map((eps) => ({ x: eps, y: 1, yref: "paper", yanchor: "top", xanchor: "left", text: "threat", showarrow: false, textangle: 90, font: { size: 11, color: tone.quiet } }));
-    draw(panel, traces, { height: 460, xaxis: { title: { text: "ε (" + (norm.value === "linf" ? "ℓ∞" : esc(norm.value)) + ", pixels in [0, 1])" }, range: [0, far.value ? end : near] }, yaxis: share("accuracy", { range: [0, 1.02] }), shapes, annotations, legendBelow: true, showlegend: true }, "Security curves of " + here.length + " evaluations: accuracy against ε.");
+    draw(panel, traces, { height: 460, xaxis: { title: { text: "ε (" + (norm.value === "linf" ? "ℓ∞" : esc(norm.value)) + ")" }, range: [0, far.value ? end : near] }, yaxis: share("accuracy", { range: [0, 1.02] }), shapes, annotations, legendBelow: true, showlegend: true }, "Security curves of " + here.length + " evaluations: accuracy against ε.");
     const flagged = unique(here.flatMap((run) => run.flags));
     if (flagged.length) panel.append(el("p", { class: "trust-bad" }, "† " + flagged.join("; ")));
     panel.append(dataTable(["run", "attack", "ε", "accuracy", "reason", "command"], rows));

@@ -13,7 +13,7 @@ from kdrobust.data import Batch
 from kdrobust.models import read_checkpoint
 from kdrobust.modules import AveragedWeights
 
-PAYLOAD = {"format": 1, "spec": {}, "model": {"network": {}, "normalize": False}}
+PAYLOAD = {"format": 1, "spec": {"shape": [2], "classes": 3}, "model": {"network": {}, "normalize": False}}
 
 
 def network(seed=0):

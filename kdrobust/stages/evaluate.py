@@ -51,7 +51,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
         return None
     rows = result.get("models") or [{"name": str(cfg.run.name), "results": [result]}]
     print_comparison(rows)
-    if len(costs := rows[len(cfg.rungs) - 1 :: len(cfg.rungs)]) > 1:
+    if len(costs := rows[len(cfg.run.rungs) - 1 :: len(cfg.run.rungs)]) > 1:
         print_costs(costs)
     for line in result.get("comparisons", []):
         print(line["text"])
@@ -98,7 +98,7 @@ def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
             result["models"] = _rows(measured, reports)
             if len(measured) > 1:
                 result["files"] |= _draw_together(cfg, measured, reports, folder)
-            costs = result["models"][len(cfg.rungs) - 1 :: len(cfg.rungs)]
+            costs = result["models"][len(cfg.run.rungs) - 1 :: len(cfg.run.rungs)]
             result["comparisons"] = compare_models(measured, float(cfg.evaluation.confidence))
             result["files"] |= write_comparison(result["models"], folder, costs=costs)
         write_result(folder, result)
@@ -163,7 +163,7 @@ def _report(cfg: DictConfig, found: Measured, data: DataModule, folder: Path, *,
         classes=data.spec.classes,
         corruptions=last.get("corruptions"),
     )
-    attacks = instantiate(cfg.rungs[-1].attacks)
+    attacks = instantiate(cfg.run.rungs[-1].attacks)
     if attacks and figures.has_pictures(data.spec):
         attack = figures.drawable(attacks)
         if attack is not None:

@@ -97,14 +97,14 @@ def suite_problems(cfg: DictConfig) -> list[str]:
 
 
 def settle_radii(cfg: DictConfig) -> None:
-    """Write the suite out at each radius, smallest first, into `cfg.rungs`.
+    """Write the suite out at each radius, smallest first, into `cfg.run.rungs`.
 
     Other ranks of the job read only its resolved config, in which nothing follows `threat.eps` any more.
 
     Raises:
         UsageError: radii that are no ascending numbers.
     """
-    if cfg.get("rungs") is not None:
+    if cfg.run.get("rungs") is not None:
         return
     listed = cfg.get("radii")
     radii = [cfg.threat.eps] if listed is None else list(listed)
@@ -118,7 +118,7 @@ def settle_radii(cfg: DictConfig) -> None:
     if sorted(set(sizes)) != sizes:
         raise UsageError(f"radii={list(radii)}: expected different radii, the smallest first")
     with open_dict(cfg):
-        cfg.rungs = rungs
+        cfg.run.rungs = rungs
 
 
 def _plain(node: Any) -> Any:
@@ -182,7 +182,7 @@ def measure(
         return {"inputs": test.inputs[rows], "labels": test.labels[rows], "indices": test.indices[rows]}
 
     evaluations: list[Evaluation] = []
-    for rung in cfg.rungs:
+    for rung in cfg.run.rungs:
         part = evaluate(
             subject.model,
             **arguments(mine),

@@ -10,7 +10,7 @@ from kdrobust.errors import CheckpointError
 from kdrobust.modules import CheckpointFile, ResumePoint, find_resume_point, place_of
 from kdrobust.modules.resume import is_between_steps
 
-PAYLOAD = {"format": 1, "model": {"network": {}, "normalize": True}, "spec": {}}
+PAYLOAD = {"format": 1, "model": {"network": {}, "normalize": True}, "spec": {"shape": [64], "classes": 2}}
 
 
 def write(path, epoch, batches=0, best="", **changes):

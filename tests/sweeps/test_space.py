@@ -21,7 +21,8 @@ def problems(node):
 
 
 @pytest.mark.parametrize(
-    "value", [3, -0.25, 1e-07, True, None, "rslad", "8/255", "a b, c=(d)", "it's", "", "a\\b ", "a b\\", "\\'", "0²", "größe"]
+    "value",
+    [3, -0.25, 1e-07, True, None, "rslad", "8/255", "a b, c=(d)", "it's", "", "a\\b ", "a b\\", "\\'", "0²", "größe"],
 )
 def test_an_override_says_what_was_meant(value):
     override = OverridesParser.create().parse_override(f"key={spelled(value)}")

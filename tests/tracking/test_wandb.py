@@ -125,7 +125,9 @@ def records(folder):
     return [json.loads(line) for line in told.stdout.splitlines()]
 
 
-def test_where_the_server_refuses_a_sweep_has_a_run_a_job_with_lineage_and_no_key_anywhere(monkeypatch, tmp_path, capfd):
+def test_where_the_server_refuses_a_sweep_has_a_run_a_job_with_lineage_and_no_key_anywhere(
+    monkeypatch, tmp_path, capfd
+):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     # nothing listens there: the connection is refused
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")

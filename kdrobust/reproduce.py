@@ -258,7 +258,8 @@ def arrays(stage: str, before: Path, after: Path) -> list[tuple[str, Any, Any]]:
         {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.rglob(pattern))} if pattern else {}
         for folder in (before, after)
     ]
-    return [(name, *(each.get(name) for each in found)) for name in sorted({*found[0], *found[1]})]
+    then, now = found
+    return [(name, then.get(name), now.get(name)) for name in sorted({*then, *now})]
 
 
 def weights_hash(path: Path) -> str:

@@ -14,7 +14,8 @@ from kdrobust.errors import CheckpointError, KdrobustError, UsageError
 USAGE = "kdrobust reproduce FOLDER/result.json [--out FOLDER] [--anyway] [--trust PACKAGE ...]"
 _HELP = f"""{USAGE}
 
-  Runs the recorded configuration again in a new folder and compares every figure and the weights, bit by bit.
+  Runs the recorded configuration again in a new folder and compares every figure, the weights, stored outputs and
+  the verdict on every sample, bit by bit.
   Ends with 0 if all are equal, with 1 if any differs.
 
   --out FOLDER      where to run it (default: beside the recorded run, named ...-again)
@@ -24,6 +25,8 @@ _HELP = f"""{USAGE}
   Equal bits are promised for the same versions on the same kind of machine: other CPUs round otherwise in
   vectorised kernels, and GPUs in atomic additions (trainer.deterministic=true forbids those)."""
 STAGES = ("teacher", "distill", "outputs", "evaluate")
+#: Files whose bytes are what a stage found, sample by sample.
+ARRAYS = {"outputs": "outputs.safetensors", "evaluate": "samples*.npz"}
 #: What tells when, where and how fast, not what was found.
 IGNORED = frozenset(
     {"seconds", "path", "folder", "versions", "name", "latency", "peak_memory", "started", "ended", "files"}
@@ -59,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     if folder.exists():
         raise UsageError(f"--out {folder}: exists already; name a new folder")
     again = _run(cfg, folder, trusted)
-    rows = [*compare(record, again), *weights(record, again)]
+    rows = [*compare(record, again), *weights(record, again), *arrays(str(record["stage"]), file.parent, folder)]
     print(table(rows))
     different = [row for row in rows if row[1] != row[2]]
     print(f"{len(rows) - len(different)} of {len(rows)} values equal; {folder}")
@@ -246,6 +249,19 @@ def weights(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[s
     return [("weights", weights_hash(then), weights_hash(now))]
 
 
+def arrays(stage: str, before: Path, after: Path) -> list[tuple[str, Any, Any]]:
+    """What two runs found sample by sample, a row a file: its SHA-256 in either folder, None where it is not there."""
+    from kdrobust.models import file_hash
+
+    pattern = ARRAYS.get(stage)
+    found = [
+        {str(path.relative_to(folder)): file_hash(path) for path in sorted(folder.rglob(pattern))} if pattern else {}
+        for folder in (before, after)
+    ]
+    then, now = found
+    return [(name, then.get(name), now.get(name)) for name in sorted({*then, *now})]
+
+
 def weights_hash(path: Path) -> str:
     """SHA-256 over names, types, shapes and bits of a checkpoint's tensors."""
     from kdrobust.models import read_checkpoint
@@ -263,10 +279,13 @@ def compare(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[s
     return [(key, then.get(key), now.get(key)) for key in dict.fromkeys([*then, *now])]
 
 
+_SHOWN = ("validation.", "outputs.", "accuracy", "weights", "samples")
+
+
 def table(rows: Sequence[tuple[str, Any, Any]]) -> str:
     """The values that differ, or the few that matter where all are equal."""
     different = [row for row in rows if row[1] != row[2]]
-    picked = different or [row for row in rows if row[0].startswith(("validation.", "outputs.", "accuracy", "weights"))]
+    picked = different or [row for row in rows if row[0].startswith(_SHOWN)]
     picked = picked or list(rows[:12])
     width = max((len(key) for key, _, _ in picked), default=0)
     return "\n".join(

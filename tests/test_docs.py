@@ -1,6 +1,7 @@
 """The generated pages are what the sources say now."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,20 @@ def test_a_stale_page_is_told_and_not_written(docs, tmp_path, monkeypatch, capsy
     assert docs.main([]) == 0
     assert (tmp_path / "docs" / "one.md").read_text() == "text\n"
     assert docs.main(["--check"]) == 0
+
+
+def test_every_fault_of_the_table_names_a_test_that_is_there():
+    tests = SCRIPT.parents[1] / "tests"
+    named = re.findall(
+        r"`((?:tests/|test_)[\w/.]+)`", (SCRIPT.parents[1] / "docs" / "faults.md").read_text(encoding="utf-8")
+    )
+    sources = [path.read_text(encoding="utf-8") for path in tests.rglob("test_*.py")]
+    assert len(named) > 20
+    missing = [
+        name
+        for name in named
+        if not (
+            (tests.parent / name).exists() if name.startswith("tests/") else any(f"def {name}(" in s for s in sources)
+        )
+    ]
+    assert missing == []

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from kdrobust.cli import main
-from kdrobust.reproduce import compare, leaves, table, weights_hash
+from kdrobust.reproduce import arrays, compare, leaves, table, weights_hash
 
 TINY = [
     "method=standard", "epochs=1", "data.limit_train=64", "data.limit_validation=20", "threads=1",
@@ -41,6 +41,44 @@ def test_the_same_machine_makes_the_same_bits(run, capsys):
     assert "= weights" in out
     assert weights_hash(run / "best.ckpt") == weights_hash(run.with_name("run-again") / "best.ckpt")
     assert json.loads((run / "status.json").read_text())["status"] == "completed"
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """A teacher, its stored outputs and its evaluation."""
+    place = tmp_path_factory.mktemp("others")
+    data = ["data.limit_train=64", "data.limit_validation=20", "threads=1"]
+    given = "checkpoint=teacher/best.ckpt"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        tiny = [*TINY[1:-1], "model@teacher=mlp", "attack.steps=1"]
+        assert main(["teacher", *tiny, "run.folder=teacher"]) == 0
+        assert main(["outputs", *data, f"teacher.{given}", "run.folder=outputs"]) == 0
+        assert main(["evaluate", "threads=1", given, "evaluation.num_samples=20", "run.folder=evaluate"]) == 0
+    return place
+
+
+@pytest.mark.parametrize(
+    ("stage", "shown"), [("teacher", "= weights"), ("outputs", "= outputs.safetensors"), ("evaluate", "= samples.npz")]
+)
+def test_every_stage_that_runs_alone_comes_to_the_same_again(others, monkeypatch, capsys, stage, shown):
+    monkeypatch.chdir(others)
+    assert main(["reproduce", stage, "--anyway"]) == 0
+    out = capsys.readouterr().out
+    assert "≠" not in out
+    assert shown in out
+
+
+def test_samples_are_compared_file_by_file(tmp_path):
+    for name, content in (("a/samples.npz", b"1"), ("b/samples.npz", b"2"), ("b/x/samples_0.1.npz", b"3")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    rows = arrays("evaluate", tmp_path / "a", tmp_path / "b")
+    assert [name for name, _, _ in rows] == ["samples.npz", "x/samples_0.1.npz"]
+    assert rows[0][1] != rows[0][2]
+    assert rows[1][1] is None
+    assert arrays("evaluate", tmp_path / "a", tmp_path / "a") == [("samples.npz", rows[0][1], rows[0][1])]
+    assert arrays("teacher", tmp_path / "a", tmp_path / "b") == []
 
 
 def test_what_differs_is_shown_and_is_1(run, capsys):

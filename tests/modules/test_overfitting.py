@@ -53,6 +53,26 @@ def test_it_is_silent(rows):
     assert callback.messages == []
 
 
+def test_catastrophic_overfitting_is_named_at_once_and_only_once():
+    callback = OverfittingWarning(patience=3)
+    tell(callback, [(0.4, 0.4), (0.5, 0.5), (0.9, 0.05)])
+    (message,) = callback.messages
+    assert message.startswith("catastrophic overfitting: validation robust accuracy fell from 50.0% (epoch 2) to 5.0%")
+    assert "still reports 90.0%" in message
+    assert "attack=pgd" in message
+    resumed = OverfittingWarning(patience=3)
+    resumed.load_state_dict(callback.state_dict())
+    tell(resumed, [(0.95, 0.0)] * 4, first=3)
+    assert resumed.messages == [message]
+
+
+@pytest.mark.parametrize("rows", [[(0.5, 0.5), (0.9, 0.13)], [(0.5, 0.5), (0.1, 0.05)]])
+def test_a_fall_to_more_than_a_quarter_or_with_the_training_is_not_catastrophic(rows):
+    callback = OverfittingWarning(patience=3)
+    tell(callback, rows)
+    assert callback.messages == []
+
+
 def test_fewer_samples_mean_a_wider_margin():
     callback = OverfittingWarning(patience=3)
     tell(callback, FALLS, samples=40)

@@ -53,11 +53,6 @@ values = st.recursive(
 keys = st.one_of(
     st.sampled_from(
         [
-<<<<<<< HEAD
-            *("seed", "recipe", "recipe.alpha", "recipe.terms", "recipe.terms.clean.weight", "net@student", "net"),
-            *("epochs", "threat.eps", "run.name", "x", "exp", "hydra.run.dir", "hydra.mode", "hydra/launcher", "hydra"),
-            "recipe._target_",
-=======
             "seed",
             "recipe",
             "recipe.alpha",
@@ -75,7 +70,6 @@ keys = st.one_of(
             "hydra.run.dir",
             "hydra.mode",
             "hydra/launcher",
->>>>>>> faults
         ]
     ),
     st.lists(st.sampled_from(["a", "seed", "recipe", "terms", "0", "ü", ""]), min_size=1, max_size=40).map(".".join),
@@ -86,20 +80,6 @@ overrides = st.one_of(
 )
 
 
-<<<<<<< HEAD
-def told(action):
-    """What an action's refusal says; None where it refuses nothing."""
-    refusal = None
-    try:
-        action()
-    except UsageError as error:
-        refusal = str(error)
-    assert refusal is None or refusal.strip()
-    return refusal
-
-
-=======
->>>>>>> faults
 @settings(REPEATABLE, max_examples=40)
 @given(lines=st.lists(overrides, min_size=1, max_size=3))
 def test_a_run_s_overrides_meet_nothing_but_usage_errors(folder, lines):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kdrobust.attacks.kernels import climbed
 from kdrobust.data.batch import Batch
 from kdrobust.losses.numerics import lift
 from kdrobust.models import FeatureTaps
@@ -22,6 +23,8 @@ class Views:
         batch: the batch; teacher outputs it already holds are used as they are, and new ones are left there for whoever
             asks next (the attack and the objective share one teacher forward).
         partners: name to model that is trained beside the student; their outputs carry a graph.
+        teacher_precision: the form in which a teacher answers where its logits alone are asked for, see
+            `kdrobust.attacks.kernels.climbed`.
         taps: (model, view) to the module paths whose outputs are collected when that model answers on that view.
     """
 
@@ -33,11 +36,13 @@ class Views:
         *,
         partners: Mapping[str, nn.Module] | None = None,
         taps: Mapping[tuple[str, str], Sequence[str]] | None = None,
+        teacher_precision: str = "exact",
     ) -> None:
         self.teachers = teachers
         self.batch = batch
         self._trained: dict[str, nn.Module] = {"student": student, **dict((partners or {}).items())}
         self._taps = taps or {}
+        self._precision = teacher_precision
         self._computed: dict[str, Tensor] = {}
 
     @property
@@ -141,7 +146,10 @@ class Views:
         paths = self._taps.get((model, view), ())
         key = f"{model}.{view}"
         if not paths:
-            return {key: network(self.inputs(view))}
+            inputs = self.inputs(view)
+            # a frozen model answers in eval mode, the only one that the fast forms know
+            frozen = model not in self._trained and not network.training
+            return {key: (climbed(network, self._precision, inputs) if frozen else network)(inputs)}
         with FeatureTaps(network, paths) as taps:
             logits = network(self.inputs(view))
         return {key: logits, **{f"{key}:{path}": taps.outputs[path] for path in paths}}

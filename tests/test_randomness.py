@@ -1,5 +1,6 @@
 import torch
 
+from kdrobust import randomness
 from kdrobust.randomness import address, generator, normal, uniform
 
 
@@ -39,3 +40,39 @@ def test_addresses_do_not_collide_and_leave_the_global_generator_alone():
 
 def test_half_precision_stays_below_one():
     assert float(uniform(torch.arange(2000), (50,), seed=0, dtype=torch.float32).max()) < 1.0
+
+
+def test_the_pieces_of_a_large_draw_do_not_show(monkeypatch):
+    keys = torch.tensor([5, -7, 2**62, 0, 11])
+    whole = [draw(keys, (3, 2), seed=9) for draw in (uniform, normal)]
+    monkeypatch.setattr(randomness, "_CACHED", 13)
+    assert all(
+        torch.equal(kept, draw(keys, (3, 2), seed=9)) for kept, draw in zip(whole, (uniform, normal), strict=True)
+    )
+    assert uniform(keys[:0], (3, 2), seed=9).shape == (0, 3, 2)
+
+
+def test_draws_stay_what_they_were():
+    """Results of earlier versions can be had again only if every address keeps its number."""
+    keys = torch.tensor([0, 1, -3])
+    assert torch.equal(
+        uniform(keys, (2,), seed=4),
+        torch.tensor(
+            [
+                [0.06858551502227783, 0.7803019285202026],
+                [0.6263197660446167, 0.6066957116127014],
+                [0.7418155670166016, 0.12047380208969116],
+            ]
+        ),
+    )
+    assert torch.allclose(
+        normal(keys, (2,), seed=4),
+        torch.tensor(
+            [
+                [-0.03936905413866043, 2.224977731704712],
+                [1.4653747081756592, -0.3346930742263794],
+                [0.004054225981235504, 0.08359219133853912],
+            ]
+        ),
+        rtol=1e-6,
+    )

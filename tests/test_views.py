@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from kdrobust.attacks.kernels import climbed
 from kdrobust.data.batch import Batch
 from kdrobust.views import Views
 
@@ -75,3 +76,33 @@ def test_a_batch_moves_whole(parts):
     assert {moved.inputs.device.type, moved.labels.device.type, moved.outputs["teacher.clean"].device.type} == {"meta"}
     assert moved.adversarial is None
     assert len(batch) == 4
+
+
+def test_a_frozen_teacher_answers_in_the_form_asked_for_and_nobody_else_does():
+    torch.manual_seed(0)
+    student, teacher = (
+        nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+        for _ in range(2)
+    )
+    teacher.eval().requires_grad_(False)
+    inputs = torch.rand(5, 1, 8, 8)
+
+    def views(precision, **options):
+        batch = Batch(inputs=inputs, labels=torch.zeros(5, dtype=torch.long), indices=torch.arange(5))
+        return Views(student, {"teacher": teacher}, batch, teacher_precision=precision, **options)
+
+    exact = teacher(inputs)
+    half = views("bf16").logits("teacher", "clean")
+    assert torch.equal(half, climbed(teacher, "bf16", inputs)(inputs))
+    assert not torch.equal(half, exact)
+    torch.testing.assert_close(half, exact, rtol=0.05, atol=0.02)
+    # of so small a network `auto` changes no bit
+    assert torch.equal(views("auto").logits("teacher", "clean"), exact)
+    asked = views("bf16")
+    assert torch.equal(asked.logits("student", "clean"), student(inputs))
+    assert asked.logits("student", "clean").requires_grad
+    tapped = views("bf16", taps={("teacher", "clean"): ("2",)})
+    assert torch.equal(tapped.logits("teacher", "clean"), exact)
+    assert tapped.features("teacher", "clean", "2").shape == (5, 4, 6, 6)
+    teacher.train()
+    assert not torch.equal(views("bf16").logits("teacher", "clean"), half), "in train mode it is another function"

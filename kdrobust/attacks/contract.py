@@ -104,19 +104,23 @@ def attack_mode(model: Model | None, mode: str) -> Iterator[None]:
         yield
         return
     modes = [(module, module.training) for module in model.modules()]
+    parameters = (parameter for module, _ in modes for parameter in module._parameters.values())
     # not for speed, `autograd.grad` to the inputs skips weight gradients anyway: this way none can reach a parameter
     # whatever a model or a goal does inside, `backward()` included
-    asking = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.is_leaf]
+    asking = [each for each in parameters if each is not None and each.requires_grad and each.is_leaf]
     held = _swap_buffers(model) if mode == "train" else []
     try:
-        for module, _ in modes:
-            module.training = mode == "train"
+        for module, training in modes:
+            # a module's attributes are slow to set
+            if training != (mode == "train"):
+                module.training = mode == "train"
         for parameter in asking:
             parameter.requires_grad_(False)
         yield
     finally:
         for module, training in modes:
-            module.training = training
+            if module.training != training:
+                module.training = training
         for parameter in asking:
             parameter.requires_grad_(True)
         for module, name, buffer in held:

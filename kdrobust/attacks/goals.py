@@ -172,20 +172,36 @@ def kl(target: Tensor, logits: Tensor, temperature: float = 1.0) -> Tensor:
     return kl_per_class(lift(target) / temperature, lift(logits) / temperature).sum(dim=1)
 
 
-def kl_to_fixed(target: Tensor, temperature: float = 1.0) -> Climb:
+class KLToFixed:
     """`kl` to a target that stays, to the last bit; its softmax is taken once and not at every step.
 
     Args:
         target: logits without graph, [B, K].
         temperature: τ > 0.
     """
-    log_target = F.log_softmax(lift(target) / temperature, dim=1)
-    probability = log_target.exp()
 
-    def climb(adversarial: Tensor, logits: Tensor) -> Tensor:
-        return (probability * (log_target - F.log_softmax(lift(logits) / temperature, dim=1))).sum(dim=1)
+    def __init__(self, target: Tensor, temperature: float = 1.0) -> None:
+        self.temperature = temperature
+        self._log_target = self._log(target)
+        self._probability = self._log_target.exp()
+        self._derivative = -self._probability
 
-    return climb
+    def __call__(self, adversarial: Tensor, logits: Tensor) -> Tensor:
+        """The divergence, [B]; `adversarial` is not looked at."""
+        return (self._probability * (self._log_target - self._log(logits))).sum(dim=1)
+
+    def pull(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        r"""What the divergence is linear in, $\log q$ [B, K], and its derivative by that, $-p$ [B, K].
+
+        The gradient through these is the divergence's own, to the last bit, for a third of the operations.
+        """
+        log = self._log(logits)
+        return log, self._derivative.to(log.dtype)
+
+    def _log(self, logits: Tensor) -> Tensor:
+        values = lift(logits)
+        # a division by 1 changes no bit, but takes its time forward and backward
+        return F.log_softmax(values if self.temperature == 1.0 else values / self.temperature, dim=1)
 
 
 def kl_to_teacher(target: Target, *, temperature: float = 1.0) -> Climb:
@@ -194,7 +210,7 @@ def kl_to_teacher(target: Target, *, temperature: float = 1.0) -> Climb:
     Source: RSLAD, Zi et al., ICCV 2021, arXiv:2108.07969.
     """
     check_temperature(temperature)
-    return kl_to_fixed(target.teacher_on_clean(), temperature)
+    return KLToFixed(target.teacher_on_clean(), temperature)
 
 
 def kl_to_live_teacher(target: Target, *, temperature: float = 1.0) -> Climb:
@@ -253,7 +269,7 @@ def kl_to_clean(target: Target, *, temperature: float = 1.0) -> Climb:
     check_temperature(temperature)
     with torch.no_grad():
         fixed = target.model(target.inputs).detach()
-    return kl_to_fixed(fixed, temperature)
+    return KLToFixed(fixed, temperature)
 
 
 def likeliest_others(logits: Tensor, labels: Tensor, count: int) -> Tensor:

@@ -23,7 +23,7 @@ from kdrobust.attacks.hunt import hunt
 from kdrobust.attacks.kernels import PRECISIONS, climbed, form_of
 from kdrobust.attacks.result import AttackResult, Track, better_of, improve
 from kdrobust.attacks.settings import choice, count, number
-from kdrobust.attacks.slope import look, slope
+from kdrobust.attacks.slope import look, slope, uphill
 from kdrobust.attacks.task import Task
 from kdrobust.attacks.threat import STARTS, Threat, default_keys, per_sample
 from kdrobust.attacks.undisturbed import undisturbed
@@ -279,6 +279,8 @@ class GradientAttack:
         if teacher is not None and self.goal in NEED_LIVE_TEACHER:
             teacher = climbed(teacher, self.precision, target.inputs)
         model = target.model if self.model_mode != "eval" else climbed(target.model, self.precision, target.inputs)
+        if model is target.model and teacher is target.teacher:
+            return target
         return replace(target, model=model, teacher=teacher)
 
     def _search(self, ascent: Task, restart: int) -> AttackResult:
@@ -310,12 +312,18 @@ class GradientAttack:
             admitted = self.threat.project(point, ascent.target.inputs, ascent.radius)
             track.append(Track.begin(admitted, *self._look(ascent, admitted, noise(-1))))
         velocity = torch.zeros_like(point) if self.momentum else None
+        reads_sign = velocity is None and self.threat.norm == "linf"
         if ascent.survived is not None:
             ascent.survived.zero_()
         for step in range(self.steps):
-            value, logits, gradient = slope(
-                ascent.target.model, ascent.climb, point, sign=ascent.sign, draws=self.eot, seed=noise(step)
-            )
+            if track is None and self.eot == 1:
+                logits, gradient = uphill(ascent.target.model, ascent.climb, point, sign=ascent.sign)
+                if not reads_sign:
+                    gradient = gradient.nan_to_num(nan=0.0)
+            else:
+                value, logits, gradient = slope(
+                    ascent.target.model, ascent.climb, point, sign=ascent.sign, draws=self.eot, seed=noise(step)
+                )
             if ascent.survived is not None:
                 ascent.survived.add_(logits.argmax(dim=1) == ascent.target.labels)
             if track is not None:

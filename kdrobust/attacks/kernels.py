@@ -67,7 +67,7 @@ def climbed(model: Model, precision: str, inputs: Tensor) -> Model:
         folded = known.folded.get(dtype) or known.folded.setdefault(dtype, Folded(model, dtype))
     except NotFoldable as reason:
         known.foldable = False
-        log.info("attack  %s is climbed as it is: %s", type(model).__name__, reason)
+        log.info("kernels  %s runs as it is: %s", type(model).__name__, reason)
         return model
     folded.refresh()
     return folded
@@ -129,7 +129,7 @@ def _choose(model: nn.Module, precision: str, inputs: Tensor, known: _Known) -> 
         half = has_fast_bf16(inputs.device) and not folded.grouped
         known.automatic = torch.bfloat16 if half else torch.float32
         log.info(
-            "attack  %s (%.3g operations a sample) is climbed folded, in %s",
+            "kernels  %s (%.3g operations a sample) runs folded, in %s",
             type(model).__name__,
             operations,
             "bf16" if half else "fp32",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kdrobust.attacks.contract import Model
-from kdrobust.attacks.goals import Climb
+from kdrobust.attacks.goals import Climb, KLToFixed
 from kdrobust.attacks.undisturbed import seed_generators
 from kdrobust.errors import AttackError
 from kdrobust.randomness import address
@@ -63,6 +63,28 @@ def slope(
     return value, logits, gradient
 
 
+def uphill(model: Model, climb: Climb, point: Tensor, *, sign: float = 1.0) -> tuple[Tensor, Tensor]:
+    """The logits and the goal's gradient as `slope` has them, where nobody asks what the goal is worth.
+
+    Args: as of `slope`.
+
+    Returns:
+        logits [B, K], gradient [B, ...], NaN left as it is: a sign reads it as 0.
+
+    Raises:
+        AttackError: the outputs do not depend on the inputs as far as autograd can see.
+    """
+    point = point.detach().requires_grad_(True)
+    logits = model(point)
+    if isinstance(climb, KLToFixed):
+        value, derivative = climb.pull(logits)
+        derivative = derivative if sign > 0 else -derivative
+    else:
+        value = climb(point, logits)
+        derivative = torch.full_like(value, sign)
+    return logits.detach(), _gradient(value, point, derivative)
+
+
 def _mean(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.stack(parts).mean(dim=0)
 
@@ -70,11 +92,16 @@ def _mean(parts: list[Tensor]) -> Tensor:
 def _slope(model: Model, climb: Climb, point: Tensor, sign: float) -> tuple[Tensor, Tensor, Tensor]:
     point = point.detach().requires_grad_(True)
     logits = model(point)
-    value = sign * climb(point, logits)
+    value = climb(point, logits)
+    gradient = _gradient(value, point, torch.full_like(value, sign))
+    # a NaN stops its pixel for this step, not the sample for ever
+    return sign * value.detach(), logits.detach(), gradient.nan_to_num(nan=0.0)
+
+
+def _gradient(value: Tensor, point: Tensor, derivative: Tensor) -> Tensor:
     if not value.requires_grad:
         raise AttackError(_NO_GRAPH)
-    (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
+    (gradient,) = torch.autograd.grad(value, point, derivative, allow_unused=True)
     if gradient is None:
         raise AttackError(_NO_GRAPH)
-    # a NaN stops its pixel for this step, not the sample for ever
-    return value.detach(), logits.detach(), gradient.nan_to_num(nan=0.0)
+    return gradient

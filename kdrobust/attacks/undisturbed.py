@@ -44,11 +44,15 @@ def own_random_numbers(device: torch.device, seed: int) -> Iterator[None]:
         device: where the model draws, beside the CPU.
         seed: an address.
     """
-    with torch.random.fork_rng(devices=_gpu(device)):
-        for generator in _generators(device):
-            digest = hashlib.blake2b(generator.get_state().numpy().tobytes(), digest_size=8).digest()
+    held = [(generator, generator.get_state()) for generator in _generators(device)]
+    try:
+        for generator, state in held:
+            digest = hashlib.blake2b(state.numpy().tobytes(), digest_size=8).digest()
             generator.manual_seed(address(seed, "model noise", int.from_bytes(digest, "big")))
         yield
+    finally:
+        for generator, state in held:
+            generator.set_state(state)
 
 
 def seed_generators(device: torch.device, seed: int) -> None:

@@ -53,6 +53,9 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 #: How far logits of the folded model may lie from the model's own, as a share of the largest: rounding, also that of
 #: TensorFloat-32, and nothing else.
 _ROUNDING = 1e-2
+#: Smaller batches are filled up: libraries have other kernels for a few images, whose last bits differ, and a sample's
+#: path may not depend on how many others are left.
+_LEAST = 16
 
 
 class NotFoldable(Exception):
@@ -150,9 +153,12 @@ class Folded:
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Logits, [B, K], of images [B, C, H, W]; whatever autocast surrounds it has no say inside."""
-        images = inputs.contiguous(memory_format=torch.channels_last)
+        count = len(inputs)
+        images = inputs
+        if 0 < count < _LEAST:
+            images = torch.cat([inputs, inputs.new_zeros(_LEAST - count, *inputs.shape[1:])])
         with torch.autocast(inputs.device.type, enabled=False):
-            return self._run(images)
+            return self._run(images.contiguous(memory_format=torch.channels_last))[:count]
 
     @property
     def grouped(self) -> bool:
@@ -162,7 +168,8 @@ class Folded:
     def flops(self, inputs: Tensor) -> int:
         """Operations of a forward pass over the first of some images; a multiply-add counts as 2."""
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            self(inputs[:1])
+            # not filled up to a batch
+            self._module(inputs[:1])
         return int(counter.get_total_flops())
 
     def _convert(self, model: nn.Module) -> fx.GraphModule:

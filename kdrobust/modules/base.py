@@ -48,6 +48,8 @@ class RobustModule(pl.LightningModule):
         payload: what the checkpoint says about the model, see `kdrobust.models.checkpoint`.
         teachers: name to frozen model. They are no part of this module: not in its parameters, not in its checkpoint.
         partners: name to model that is trained beside the student, by the terms that read it.
+        teacher_precision: the form in which teachers answer a training batch, see `kdrobust.attacks.kernels.climbed`;
+            validation asks the models themselves.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class RobustModule(pl.LightningModule):
         payload: Mapping[str, Any] | None = None,
         teachers: Mapping[str, nn.Module] | None = None,
         partners: Mapping[str, nn.Module] | None = None,
+        teacher_precision: str = "exact",
     ) -> None:
         super().__init__()
         self.model = model
@@ -72,6 +75,7 @@ class RobustModule(pl.LightningModule):
         # a plain dict keeps the teachers out of parameters(), state_dict() and DDP
         self.teachers: dict[str, nn.Module] = dict(teachers or {})
         self.partners = nn.ModuleDict(dict(partners or {}))
+        self.teacher_precision = teacher_precision
         self.means = EpochMeans()
         #: False where a callback decides, see `NonFinite`.
         self.stops_at_nonfinite = True
@@ -168,7 +172,14 @@ class RobustModule(pl.LightningModule):
 
     def views(self, batch: Batch) -> Views:
         """What the objective may read of a batch."""
-        return Views(self.model, self.teachers, batch, partners=self._partner_models(), taps=self.objective.taps)
+        return Views(
+            self.model,
+            self.teachers,
+            batch,
+            partners=self._partner_models(),
+            taps=self.objective.taps,
+            teacher_precision=self.teacher_precision if self.training else "exact",
+        )
 
     def _partner_models(self) -> dict[str, nn.Module]:
         return dict(self.partners.items())

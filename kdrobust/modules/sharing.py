@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from kdrobust.attacks.kernels import has_fast_bf16
 from kdrobust.data.answers import Answers, AnswerStore
 from kdrobust.data.batch import Batch
 
@@ -27,7 +28,7 @@ class SharedAnswers(pl.Callback):
     Args:
         root: where the answers are kept.
         keys: a teacher's name to what identifies its answers; the loop's own part is added: which process of how many,
-            batches an epoch, precision, device, threads, torch's version.
+            batches an epoch, precisions, device, threads, torch's version.
         limit: bytes on disk, see `AnswerStore`.
     """
 
@@ -40,7 +41,7 @@ class SharedAnswers(pl.Callback):
         self._seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
         self._read = self._asked = 0
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Look for this epoch's answers."""
         own = {
             "replicas": trainer.world_size,
@@ -49,6 +50,9 @@ class SharedAnswers(pl.Callback):
             "device": pl_module.device.type,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
+            "teacher_precision": pl_module.teacher_precision,
+            # what `auto` comes to depends on it
+            "fast_bf16": has_fast_bf16(pl_module.device),
         }
         self._held, self._seen = {}, {}
         for name, key in self.keys.items():

@@ -86,7 +86,7 @@ def teacher_config(cfg: DictConfig, name: str = _MAIN) -> DictConfig:
     if training.get("monitor") and "best" in callbacks:
         # a naturally trained teacher is not chosen by the robustness it does not have
         callbacks.best = OmegaConf.merge(callbacks.best, {"monitor": training.monitor})
-    for key in ("checkpoint", "outputs", "training", "shared_views_gb"):
+    for key in ("checkpoint", "outputs", "training", "precision", "shared_views_gb"):
         node.pop(key, None)
     merged |= {
         "stage": "teacher",

@@ -111,7 +111,13 @@ def step(*, steps: int, repeats: int, size: int = 64) -> dict[str, dict[str, Any
         objective = Objective(numbers(compose("distill", ["method=rslad"]).method))
         objective.prepare(classes=10)
         own = copy.deepcopy(student)
-        module = DistillationModule(model=own, objective=objective, optimizer=update, teachers={"teacher": teacher})
+        module = DistillationModule(
+            model=own,
+            objective=objective,
+            optimizer=update,
+            teachers={"teacher": teacher},
+            teacher_precision=precision,
+        )
         rule = update(own)
         climbing = GradientAttack(
             threat=Threat(norm="linf", eps=EPS), goal="kl_to_teacher", steps=steps, step_size=SIZE, start="normal",
@@ -134,9 +140,9 @@ def step(*, steps: int, repeats: int, size: int = 64) -> dict[str, dict[str, Any
 
     runs = {
         "plain RSLAD step": reference(),
-        "kdrobust, attack.precision=exact": ours("exact", False),
-        "kdrobust, attack.precision=bf16": ours("bf16", False),
-        "kdrobust, attack and trainer.precision=bf16": ours("bf16", True),
+        "kdrobust, attack and teacher.precision=exact": ours("exact", False),
+        "kdrobust, attack and teacher.precision=bf16": ours("bf16", False),
+        "kdrobust, attack, teacher and trainer.precision=bf16": ours("bf16", True),
     }
     table = alternate(runs, repeats)
     for row in table.values():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kdrobust.attacks import GOALS, Target
-from kdrobust.attacks.goals import cross_entropy, describe_goal, dlr, find_goal, kl, kl_to_fixed, margin
+from kdrobust.attacks.goals import KLToFixed, cross_entropy, describe_goal, dlr, find_goal, kl, margin
 from kdrobust.errors import UsageError
 
 LOGITS = torch.randn(20, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 4
@@ -84,7 +84,7 @@ def test_kl_to_a_fixed_target_has_the_bits_of_kl(temperature, dtype):
     generator = torch.Generator().manual_seed(0)
     target, logits = (5 * torch.randn(20, 7, generator=generator).to(dtype) for _ in range(2))
     found = []
-    for function in (lambda values: kl(target, values, temperature), partial(kl_to_fixed(target, temperature), None)):
+    for function in (lambda values: kl(target, values, temperature), partial(KLToFixed(target, temperature), None)):
         point = logits.clone().requires_grad_(True)
         value = function(point)
         (gradient,) = torch.autograd.grad(value.sum(), point)

@@ -84,7 +84,7 @@ def test_a_hook_is_never_lost(caplog):
         assert climbed(model, "fp32", inputs) is model
         climbed(model, "fp32", inputs)
     assert [record.message for record in caplog.records if "hook" in record.message] == [
-        "attack  Classifier is climbed as it is: a hook listens to it"
+        "kernels  Classifier runs as it is: a hook listens to it"
     ]
     GradientAttack(threat=THREAT, steps=2, precision="bf16")(model, *batch())
     assert heard

@@ -142,6 +142,7 @@ def test_nan_gradients_stop_their_sample_alone(norm, momentum):
 
     result = make(norm, momentum=momentum).run(broken, inputs, labels)
     assert bool(result.adversarial.isfinite().all())
+    assert torch.equal(make(norm, momentum=momentum)(broken, inputs, labels), result.adversarial)
     healthy = make(norm, momentum=momentum)(model, inputs, labels)
     torch.testing.assert_close(result.adversarial[::2], healthy[::2])
     assert float((result.adversarial - inputs)[1].flatten()[1:].abs().min()) > 0, "its other pixels move on"

@@ -42,6 +42,7 @@ COMMANDS = [
 ]
 
 OVERRIDES = [
+    _distill("a form of the teacher that is not there", "teacher.precision=fp16", words=("teacher.precision", "auto, exact, fp32 or bf16")),
     _distill("a misspelt key", "method.temprature=4", words=("method.temprature", "did you mean method.temperature?")),
     _distill("a misspelt key, forced", "+method.temprature=4", words=("method.temprature", "did you mean method.temperature?")),
     _distill("a misspelt option", "method=rsald", words=("method=rsald", "did you mean rslad?")),

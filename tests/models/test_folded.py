@@ -221,3 +221,20 @@ def test_operations_and_groups():
     assert Folded(model).flops(inputs) == 2 * (64 * 72 + 16 * 1152 + 256 * 32 + 32 * 5)
     assert not Folded(model).grouped
     assert Folded(build("mobilenet")[0]).grouped
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_of_few_samples_none_depends_on_how_many_there_are(name, dtype):
+    model, inputs = build(name)
+    folded = Folded(model, dtype)
+
+    def look(images):
+        point = images.clone().requires_grad_(True)
+        logits = folded(point)
+        return logits.detach(), torch.autograd.grad(logits.square().sum(), point)[0]
+
+    whole = look(inputs)
+    for rows in (slice(0, 1), slice(2, 5)):
+        assert all(torch.equal(few, many[rows]) for few, many in zip(look(inputs[rows]), whole, strict=True))
+    assert folded(inputs[:0]).shape == (0, 5)

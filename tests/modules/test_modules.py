@@ -154,3 +154,15 @@ def test_chance_in_the_first_epochs_is_no_news():
 
 def test_durations():
     assert [duration(x) for x in (5, 75, 3700)] == ["0:05", "1:15", "1:01:40"]
+
+
+def test_teachers_answer_a_training_batch_in_the_form_asked_for_and_validation_exactly():
+    teacher = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 3)).eval().requires_grad_(False)
+    module = make(teachers={"teacher": teacher}, teacher_precision="bf16")
+    (batch,) = batches(1)
+    exact = teacher(batch.inputs)
+    assert torch.equal(module.eval().views(Batch(**vars(batch))).logits("teacher", "clean"), exact)
+    batch.outputs = {}
+    half = module.train().views(batch).logits("teacher", "clean")
+    assert not torch.equal(half, exact)
+    torch.testing.assert_close(half, exact, rtol=0.05, atol=0.02)

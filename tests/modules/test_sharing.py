@@ -77,7 +77,13 @@ def test_the_second_job_asks_nothing_and_ends_with_the_same_bits(place):
 
 @pytest.mark.parametrize(
     "change",
-    ["seed=1", "data.batch_size=32", "data.augmentation.crop_padding=2", "data.limit_train=80"],
+    [
+        "seed=1",
+        "data.batch_size=32",
+        "data.augmentation.crop_padding=2",
+        "data.limit_train=80",
+        "teacher.precision=exact",
+    ],
 )
 def test_other_images_are_other_questions(place, change):
     distilled(place, "first")
@@ -97,7 +103,7 @@ def test_an_epoch_begun_elsewhere_is_not_kept(place):
     callback = SharedAnswers(root=place / "half", keys={"teacher": {}}, limit=1e9)
     trainer = type("T", (), {"world_size": 1, "num_training_batches": 2, "precision": "32", "current_epoch": 0,
                              "global_rank": 0, "is_global_zero": True, "strategy": Alone()})()  # fmt: skip
-    module = type("M", (), {"device": torch.device("cpu")})()
+    module = type("M", (), {"device": torch.device("cpu"), "teacher_precision": "auto"})()
     batch = type("B", (), {"indices": torch.arange(3), "outputs": {"teacher.clean": torch.zeros(3, 2)}})()
     callback.on_train_epoch_start(trainer, module)
     callback.on_train_batch_end(trainer, module, None, batch, 1)

@@ -70,6 +70,14 @@ class AttackCallback(pl.Callback):
         climbed = {"climbed": self._climbed} if self._climbed else {}
         return {**self.attack.describe(), **schedule, **climbed}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run could not say of itself."""
+        return {"climbed": self._climbed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore `state_dict`."""
+        self._climbed = state_dict["climbed"]
+
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Batch, batch_idx: int) -> None:
         """Craft x' with the current weights."""
         if not pl_module.objective.needs_attack:

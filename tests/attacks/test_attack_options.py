@@ -1,5 +1,7 @@
 """conf/attack and conf/threat: every option, as Hydra composes it."""
 
+import re
+
 import pytest
 import torch
 
@@ -14,10 +16,17 @@ def options(group):
 
 @pytest.mark.parametrize("threat", options("threat"))
 def test_a_threat_is_what_its_file_name_says(threat):
+    described = instantiate(compose("distill", [f"threat={threat}"]).threat).describe()
+    bounds = [0.0, 1.0]
+    if ratio := re.fullmatch(r"snr_(\d+)db", threat):
+        eps, bounds = pytest.approx(10 ** (-int(ratio[1]) / 20)), [-1.0, 1.0]
+        assert described == {"norm": "l2", "eps": eps, "bounds": bounds, "relative": True}
+        return
+    if threat.startswith("waveform_"):
+        threat, bounds = threat.removeprefix("waveform_"), [-1.0, 1.0]
     norm, _, size = threat.partition("_")
     eps = float(size) if "." in size else int(size.split("_")[0]) / int(size.split("_")[1])
-    described = instantiate(compose("distill", [f"threat={threat}"]).threat).describe()
-    assert described == {"norm": norm, "eps": pytest.approx(eps), "bounds": [0.0, 1.0]}
+    assert described == {"norm": norm, "eps": pytest.approx(eps), "bounds": bounds}
 
 
 @pytest.mark.parametrize("name", options("attack"))

@@ -129,3 +129,6 @@ def test_says_what_precision_came_to():
     batch = Batch(inputs=torch.rand(3, 1, 4, 4), labels=torch.zeros(3).long(), indices=torch.arange(3))
     callback.on_train_batch_start(trainer, module, batch, 0)
     assert callback.describe() == {**before, "climbed": "fp32"}
+    resumed = AttackCallback(attack=attack)
+    resumed.load_state_dict(callback.state_dict())
+    assert resumed.describe() == callback.describe()

@@ -143,14 +143,14 @@ def test_a_validation_within_the_epoch(tmp_path, checkpoint, monkeypatch):
 
 
 def test_what_the_model_draws_itself(tmp_path, checkpoint, monkeypatch):
-    from kdrobust.stages import distill
+    from kdrobust.stages import start
 
     def with_dropout(*arguments):
         model = new_classifier(*arguments)
         model.network = nn.Sequential(nn.Dropout(0.5), model.network)
         return model
 
-    monkeypatch.setattr(distill, "new_classifier", with_dropout)
+    monkeypatch.setattr(start, "new_classifier", with_dropout)
     lines = ["model@student=mlp", "method=pgd_at", "callbacks.last.every_n_steps=1"]
     composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, *lines])
     compare_runs(tmp_path, checkpoint, monkeypatch, composed, [step(3)])

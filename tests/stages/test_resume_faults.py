@@ -54,5 +54,5 @@ def test_a_rotten_resume_point_costs_an_epoch_and_no_more(workplace, whole, monk
     workplace.run(*COMMAND)
     printed = capsys.readouterr().out
     assert "last.ckpt: damaged" in printed
-    assert "going back to previous.ckpt, epoch 1" in printed
+    assert "going back to previous.ckpt, epoch 2" in printed
     assert (workplace.folder / "run" / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()

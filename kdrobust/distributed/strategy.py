@@ -7,6 +7,7 @@ started from the resolved config in the run folder instead.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -113,6 +114,15 @@ class ConfigDDPStrategy(DDPStrategy):
         self._launcher.rank_command = self.rank_command
 
 
+def _end_group() -> None:
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+# a process that ends with a gloo group alive is aborted every few times: the group's threads outlive the interpreter
+atexit.register(_end_group)
+
+
 def start_ranks(
     command: Sequence[str], *, world_size: int, local_world_size: int, address: str, port: int, node_rank: int = 0
 ) -> list[subprocess.Popen[bytes]]:
@@ -160,8 +170,7 @@ def finish_ranks(
     ours = list(processes)
     processes.clear()
     gone = rank_that_is_gone(ours, patience=timeout / 10) if error is not None and is_lost_connection(error) else None
-    if dist.is_available() and dist.is_initialized():
-        dist.destroy_process_group()
+    _end_group()
     for name in _VARIABLES:
         os.environ.pop(name, None)
     codes = []

@@ -47,7 +47,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
             objective=objective,
             teachers=teachers,
             partners=partners,
-            teacher_precision=str(cfg.teacher.get("precision") or "auto"),
+            teacher_precision=str(cfg.teacher.get("precision") or "exact"),
             **module_arguments(cfg, node, data),
         )
         shared = shared_answers(cfg, objective, data, teachers, origin)

@@ -82,7 +82,7 @@ def test_the_second_job_asks_nothing_and_ends_with_the_same_bits(place):
         "data.batch_size=32",
         "data.augmentation.crop_padding=2",
         "data.limit_train=80",
-        "teacher.precision=exact",
+        "teacher.precision=fp32",
     ],
 )
 def test_other_images_are_other_questions(place, change):

@@ -22,6 +22,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import framework_rows
+import memory_rows
+import process_rows
 import torch
 import training_rows
 from timing import Absent
@@ -71,7 +74,23 @@ def rows(options: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]
             f"attack_{shape}": functools.partial(training_rows.attack, shape, steps=steps, repeats=repeats)
             for shape in training_rows.SHAPES
         },
-        "step_resnet18": functools.partial(training_rows.step, steps=steps, repeats=repeats),
+        **{
+            f"step_{student}": functools.partial(training_rows.step, student, steps=steps, repeats=repeats)
+            for student in training_rows.STUDENTS
+        },
+        **{
+            f"scaling_{axis}": functools.partial(training_rows.scaling, axis, repeats=repeats)
+            for axis in ("batch", "steps", "teachers")
+        },
+        "memory_resnet18": lambda: memory_rows.peak("resnet18", steps=steps, threads=options.threads),
+        **{
+            f"framework_{shape}": functools.partial(framework_rows.overhead, shape, repeats=repeats)
+            for shape in framework_rows.SETTINGS
+        },
+        "data": functools.partial(framework_rows.pipeline, repeats=repeats),
+        "startup": functools.partial(process_rows.startup, repeats=repeats),
+        "sweep": functools.partial(process_rows.sweep, repeats=repeats),
+        "processes": functools.partial(process_rows.processes, repeats=repeats),
         "pgd20": lambda: _pgd20(options.overrides, repeats),
         "strength": lambda: _strength(options.overrides),
     }

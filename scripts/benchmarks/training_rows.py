@@ -35,6 +35,8 @@ SHAPES: Mapping[str, tuple[Callable[[InputSpec], nn.Module], InputSpec, int]] = 
     "small_cnn": (lambda spec: ConvNet(spec=spec, channels=(16, 32, 64), hidden=64), GREY, 128),
     "mlp": (lambda spec: MLP(spec=spec), DIGITS, 128),
 }
+#: Shapes that are compiled, too: it takes half a minute.
+COMPILED = ("resnet18",)
 PRECISIONS = ("exact", "fp32", "bf16", "auto")
 
 
@@ -60,10 +62,10 @@ def attack(shape: str, *, steps: int, repeats: int) -> dict[str, dict[str, Any]]
         logits = teacher(inputs)
     soft = logits.softmax(dim=1)
 
-    def ours(precision: str) -> Callable[[], Tensor]:
+    def ours(precision: str, compile: bool = False) -> Callable[[], Tensor]:
         climbing = GradientAttack(
             threat=Threat(norm="linf", eps=EPS), goal="kl_to_teacher", steps=steps, step_size=SIZE, start="normal",
-            precision=precision,
+            precision=precision, compile=compile,
         )  # fmt: skip
         return lambda: climbing(model, inputs, labels, teacher_logits=logits, validate=False)
 
@@ -78,6 +80,7 @@ def attack(shape: str, *, steps: int, repeats: int) -> dict[str, dict[str, Any]]
     runs: dict[str, Callable[[], Tensor]] = {
         "plain RSLAD loop": lambda: plain.rslad_attack(model, soft, inputs, eps=EPS, size=SIZE, steps=steps),
         **{f"kdrobust, precision={precision}": ours(precision) for precision in PRECISIONS},
+        **({"kdrobust, precision=bf16, compile=true": ours("bf16", compile=True)} if shape in COMPILED else {}),
         "floor": floor,
     }
     # as inside our attack: what is compared is the attack, not the graph's bookkeeping
@@ -96,7 +99,7 @@ def attack(shape: str, *, steps: int, repeats: int) -> dict[str, dict[str, Any]]
 #: Row of a whole step to (student, batch size); the teacher is a ResNet-34.
 STUDENTS: Mapping[str, tuple[Callable[[InputSpec], nn.Module], int]] = {
     "resnet18": (SHAPES["resnet18"][0], 64),
-    "small_resnet": (lambda spec: ResNet(spec=spec, blocks=(1, 1, 1, 1), width=16), 128),
+    "small_resnet": (lambda spec: ResNet(spec=spec, width=0.25), 128),
 }
 
 

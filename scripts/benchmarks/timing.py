@@ -56,3 +56,18 @@ def _divide(rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         for kind, ratio in (("seconds", "speed"), ("processor", "processor_speed")):
             row[ratio] = statistics.median(rows[0][kind]) / max(statistics.median(row[kind]), 1e-9)
+
+
+def show(name: str, table: Mapping[str, Any]) -> None:
+    """Print a row of the benchmark, a line a run."""
+    print(f"\n{name}", flush=True)
+    for run, row in table.items():
+        if "absent" in row:
+            print(f"  {run:<46} not run: {row['absent']}")
+            continue
+        cells = ""
+        if "seconds" in row:
+            milliseconds = 1e3 * statistics.median(row["seconds"])
+            cells = f"{milliseconds:10.1f} ms   speed {row['speed']:5.2f}   processor {row['processor_speed']:5.2f}   "
+        reached = ", ".join(f"{key} {value:.6g}" for key, value in row.get("reached", {}).items())
+        print(f"  {run:<46} {cells}{reached}")

@@ -94,7 +94,12 @@ def compare(overrides: Sequence[str], repeats: int, *, wrapped: bool = True) -> 
         verdicts = {int(keys[at]): "stands" if stands[name][at] else "falls" for at in differing}
         row["reached"] = {"robust": int(stands[name].sum()), "of": len(labels), "verdicts that differ": len(verdicts)}
         row["differs"] = verdicts
-    subjected = {"clean": int(clean.sum()), "threat": threat.describe(), "batch_size": batch, "model": subject.origin}
+    subjected = {
+        "clean": int(clean.sum()),
+        "threat": threat.describe(),
+        "batch_size": batch,
+        "sha256": subject.origin["sha256"],
+    }
     return {**table, "published AutoAttack": {**table["published AutoAttack"], "subject": subjected}}
 
 

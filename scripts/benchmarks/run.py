@@ -117,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", help="as for kdrobust evaluate")
     parser.add_argument("--rows", nargs="+", help="only these")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--subject", default="model", help="what the rows of a trained model are kept under")
     parser.add_argument("--suite-repeats", type=int, default=1, help="of row suite, which takes minutes")
     parser.add_argument("--steps", type=int, default=10, help="of the training attack")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -139,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     for name in options.rows or known:
         # the subject is part of what such a row measured
-        key = " ".join([name, *options.overrides]) if name in _WITH_MODEL else name
+        key = f"{name}_{options.subject}" if name in _WITH_MODEL else name
         if key not in report["rows"]:
             try:
                 report["rows"][key] = known[name]()
@@ -150,7 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(error, file=sys.stderr)
                 return error.exit_code
             options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
+            if name in _WITH_MODEL:
+                # where the model lies on this machine says nothing to others
+                told = [word for word in options.overrides if not word.startswith("checkpoint=")]
+                report.setdefault("settings", {})[key] = told
+            options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
         show(key, report["rows"][key])
     return 0
 

@@ -28,6 +28,7 @@ from kdrobust.modules import (
     OverfittingWarning,
     RobustModule,
     RobustValidation,
+    Unprofiled,
     find_resume_point,
     place_of,
 )
@@ -76,7 +77,11 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str, first: Sequence[pl
         strategy.rank_command = rank_command(str(cfg.stage), folder)
     try:
         trainer: pl.Trainer = factory(
-            callbacks=callbacks, logger=loggers, default_root_dir=str(folder), plugins=[CheckpointFile()]
+            callbacks=callbacks,
+            logger=loggers,
+            default_root_dir=str(folder),
+            plugins=[CheckpointFile()],
+            profiler=factory.keywords.get("profiler") or Unprofiled(),
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UsageError(f"trainer: {str(error).splitlines()[0]}") from None

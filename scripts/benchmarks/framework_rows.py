@@ -76,8 +76,8 @@ def _made_up(folder: Path, shape: tuple[int, ...], batches: int, size: int) -> l
 def overhead(shape: str, *, repeats: int) -> dict[str, dict[str, Any]]:
     """RSLAD's epochs under Lightning with the default callbacks, and the same steps in a bare loop.
 
-    Both draw from the same loader, attack by the same object and take the same kind of optimiser steps; the bare loop
-    is nothing else. The teacher is an untrained network of the student's kind. Epochs take turns.
+    Both draw from the same loader, attack by the same object and step the same optimiser and learning rate; the bare
+    loop is nothing else. The teacher is an untrained network of the student's kind. Epochs take turns.
     """
     overrides, images, epochs = SETTINGS[shape]
     with tempfile.TemporaryDirectory() as place, _silence():
@@ -104,12 +104,13 @@ def overhead(shape: str, *, repeats: int) -> dict[str, dict[str, Any]]:
         bare = module()
         loader, spent = data.train_dataloader(), []
         rule = instantiate(cfg.optimizer)(params=bare.model.parameters())
+        rate = instantiate(cfg.scheduler)["factory"](rule, total_steps=len(loader) * epochs * (repeats + 1))
 
         class Turns(pl.Callback):
             """After an epoch of Lightning's the bare loop has its own."""
 
             def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-                spent.append(_bare_epoch(bare, attack, data, loader, rule, trainer.current_epoch))
+                spent.append(_bare_epoch(bare, attack, data, loader, rule, rate, trainer.current_epoch))
 
         trainer.callbacks.append(Turns())  # type: ignore[attr-defined]
         trainer.fit(module(), datamodule=data)
@@ -117,7 +118,7 @@ def overhead(shape: str, *, repeats: int) -> dict[str, dict[str, Any]]:
 
 
 def _bare_epoch(
-    module: DistillationModule, attack: Any, data: DataModule, loader: Any, rule: Any, epoch: int
+    module: DistillationModule, attack: Any, data: DataModule, loader: Any, rule: Any, rate: Any, epoch: int
 ) -> tuple[float, float]:
     began, worked = time.perf_counter(), time.process_time()
     module.train()
@@ -128,6 +129,7 @@ def _bare_epoch(
         rule.zero_grad()
         loss.backward()
         rule.step()
+        rate.step()
     return time.perf_counter() - began, time.process_time() - worked
 
 

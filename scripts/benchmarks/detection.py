@@ -1,0 +1,111 @@
+"""The figures of docs/detection.md: classifiers, detectors and their evaluation for several seeds, and the mean of them.
+
+`python scripts/benchmarks/detection.py OUT [SEED ...]` works in OUT; what has finished is not run again. On one core a
+seed takes about ten minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+#: name, architecture: the classifier that is protected, the training's surrogate, the test's
+CLASSIFIERS = (("protected", "small_cnn"), ("surrogate", "mlp"), ("heldout", "wide_cnn"))
+DETECTORS = ("teacher", "student", "alone", "adversarial")
+EPS = "0.05,0.15,0.3"
+
+
+def kdrobust(folder: Path, *arguments: str) -> None:
+    """Run a stage in a folder, unless it has finished there."""
+    if not (folder / "result.json").exists():
+        command = [sys.executable, "-m", "kdrobust", *arguments, f"run.folder={folder}", "threads=1"]
+        subprocess.run(command, check=True)
+
+
+def seed_folder(out: Path, seed: int) -> Path:
+    """Everything of one seed; returns the evaluation's folder."""
+    place = out / f"seed_{seed}"
+    for number, (name, model) in enumerate(CLASSIFIERS):
+        kdrobust(
+            place / name, "teacher", "data=digits", f"model@teacher={model}", "method=standard", "epochs=40",
+            "optimizer.lr=0.003", "callbacks.robust_validation=null", "callbacks.best.monitor=val/accuracy",
+            f"seed={10 * seed + number}",
+        )  # fmt: skip
+    best = {name: place / name / "best.ckpt" for name in (*(each[0] for each in CLASSIFIERS), *DETECTORS)}
+    data = [
+        f"data.source.classifier={best['protected']}",
+        f"data.source.surrogate={best['surrogate']}",
+        f"data.root={out / 'data'}",
+        f"seed={seed}",
+    ]
+    kdrobust(place / "teacher", "teacher", "experiment=detection/teacher", *data)
+    student = ("distill", "experiment=detection/student", *data)
+    kdrobust(place / "student", *student, f"teacher.checkpoint={best['teacher']}")
+    kdrobust(place / "alone", *student, "method=standard")
+    kdrobust(place / "adversarial", "teacher", "experiment=detection/adversarial", *data)
+    kdrobust(
+        place / "evaluation", "evaluate", "data=detection", "evaluation=detection", *data, f"threat.eps={EPS}",
+        f"evaluation.surrogates=[{best['heldout']}]", f"checkpoint={','.join(str(best[name]) for name in DETECTORS)}",
+    )  # fmt: skip
+    return place / "evaluation"
+
+
+def spread(values: Sequence[float], *, percent: bool = False) -> str:
+    """Mean and standard deviation over the seeds."""
+    scale, digits = (100.0, 1) if percent else (1.0, 3)
+    text = f"{scale * statistics.mean(values):.{digits}f}"
+    return text if len(values) < 2 else f"{text} ± {scale * statistics.stdev(values):.{digits}f}"
+
+
+def table(found: Sequence[Any]) -> str:
+    """Means over seeds as Markdown: a line an attack and ε, a column a detector; then shifts, checks and speed."""
+    lines = [f"| attack | ε | fool the classifier | {' | '.join(DETECTORS)} |", f"|{' --- |' * (3 + len(DETECTORS))}"]
+    entries = [[row["results"][0] for row in rows] for rows in found]
+    rows_of = [[[*each["detection"]["attacks"], *each["detection"]["adaptive"]] for each in seed] for seed in entries]
+    for place, row in enumerate(rows_of[0][0]):
+        cells = [row["attack"], f"{row['eps']:g}", spread([s[0][place]["fooling"] / s[0][place]["attacked"] for s in rows_of], percent=True)]
+        for detector in range(len(DETECTORS)):
+            areas = [seed[detector][place]["auroc"] for seed in rows_of]
+            hits = [seed[detector][place]["at_fpr"]["0.05"]["detected"]["share"] or 0.0 for seed in rows_of]
+            known = None not in areas
+            cells.append(f"{spread(areas)} ({spread(hits, percent=True)} %)" if known else "–")
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", f"| flagged, no attack | {' | '.join(DETECTORS)} |", f"|{' --- |' * (1 + len(DETECTORS))}"]
+    alarms = [[_alarms(each["detection"]) for each in seed] for seed in entries]
+    for name in alarms[0][0]:
+        cells = [spread([seed[place][name] for seed in alarms], percent=True) for place in range(len(DETECTORS))]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for place, name in enumerate(DETECTORS):
+        failed = [check["name"] for seed in entries for check in seed[place]["detection"]["checks"] if not check["passed"]]
+        model = [seed[place]["model"] for seed in entries]
+        speed = spread([each["latency"][-1]["samples_per_second"] for each in model])
+        lines.append(f"{name}: {model[0]['parameters']} parameters, {speed} images a second, failed checks {failed}")
+    return "\n".join(lines)
+
+
+def _alarms(detection: Any) -> dict[str, float]:
+    """Share flagged at 5 % FPR of clean images and of each shift, its severities averaged."""
+    found: dict[str, list[float]] = {"clean": [detection["clean"]["0.05"]["share"]]}
+    for row in detection["shifts"]:
+        name = f"{row['shift']} (in training)" if row["trained"] else row["shift"]
+        found.setdefault(name, []).append(row["at_fpr"]["0.05"]["share"])
+    return {name: statistics.mean(shares) for name, shares in found.items()}
+
+
+def main() -> None:
+    """Run and print."""
+    out = Path(sys.argv[1]).resolve()
+    seeds = [int(seed) for seed in sys.argv[2:]] or [0, 1, 2]
+    folders = [seed_folder(out, seed) for seed in seeds]
+    text = table([json.loads((folder / "detection.json").read_text(encoding="utf-8")) for folder in folders])
+    (out / "detection.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -29,7 +29,11 @@ OPTIONS = sorted(
 )
 RECIPES = [option for group, option in OPTIONS if group == "experiment" and option.startswith("paper/")]
 #: values that only a user has
+_DETECTION = ["data.source.classifier=some.ckpt", "data.source.surrogate=other.ckpt"]
 GIVEN = {
+    "detection": _DETECTION,
+    "detector": ["data=detection", *_DETECTION],
+    **{f"detection/{name}": _DETECTION for name in ("teacher", "student", "adversarial")},
     "image_folder": ["data.source.path=somewhere"],
     "npz": ["data.source.path=some.npz"],
     "spoken_words": ["data.source.path=somewhere"],

@@ -117,11 +117,11 @@ class JointAttack:
                 wins = torch.where(fools == fooled, lower, fools)
                 best = torch.where(per_sample(wins, point), point, best)
                 value, score = torch.where(wins, reached, value), torch.where(wins, seen, score)
-        return AttackResult(
-            adversarial=best, goal_start=begun, goal_end=value, fooled=value > 0, extra={SCORE: score}
-        )
+        return AttackResult(adversarial=best, goal_start=begun, goal_end=value, fooled=value > 0, extra={SCORE: score})
 
-    def changed(self, *, eps: float | None = None, step_size: float | None = None, steps: int | None = None) -> JointAttack:
+    def changed(
+        self, *, eps: float | None = None, step_size: float | None = None, steps: int | None = None
+    ) -> JointAttack:
         """The same attack with another radius, step or length."""
         return JointAttack(
             threat=self.threat if eps is None else replace(self.threat, eps=eps),

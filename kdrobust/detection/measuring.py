@@ -58,9 +58,7 @@ def overlap(source: Pairs, attacks: Mapping[str, Mapping[str, Any]], made_on: Ma
     """
     trained = source.describe()
     kinds = {kind_of(described): name for name, described in trained["attacks"].items()}
-    radii = {
-        (each["threat"]["norm"], round(float(each["threat"]["eps"]), 9)) for each in trained["attacks"].values()
-    }
+    radii = {(each["threat"]["norm"], round(float(each["threat"]["eps"]), 9)) for each in trained["attacks"].values()}
     problems = []
     for name, described in attacks.items():
         threat = described["threat"]
@@ -119,7 +117,9 @@ def group_row(
 
 def alarm_row(scores: Scores, thresholds: Sequence[tuple[float, float]], confidence: float) -> dict[str, Any]:
     """How many inputs that nobody attacked are flagged, by false-positive rate, as plain values."""
-    return {f"{rate:g}": share(int((scores > threshold).sum()), len(scores), confidence) for rate, threshold in thresholds}
+    return {
+        f"{rate:g}": share(int((scores > threshold).sum()), len(scores), confidence) for rate, threshold in thresholds
+    }
 
 
 def unnoticed(row: Mapping[str, Any], rate: float) -> int:
@@ -172,5 +172,3 @@ def _because(reasons: Sequence[str]) -> str:
 
 def _check(name: str, passed: bool, text: str) -> dict[str, Any]:
     return {"name": name, "passed": bool(passed), "text": text}
-
-

@@ -81,11 +81,17 @@ class Pairs:
 
         Raises:
             DataError: it holds no images.
-            CheckpointError: a surrogate that cannot be read, or one of other data.
+            UsageError: a checkpoint that is not there.
+            CheckpointError: one that cannot be read, or is of other data.
         """
+        for key, path in (("classifier", self.classifier), ("surrogate", self.surrogate)):
+            if not Path(path).is_file():
+                raise UsageError(f"data.source.{key}={path}: no such checkpoint; train one with `kdrobust teacher`")
         self.data.prepare()
         if len(self.data.spec.shape) != 3 or self.data.spec.bounds != (0.0, 1.0):
             raise DataError(f"data.source.data={self.data.name}: a detector takes images in [0, 1]")
+        for path in (self.classifier, self.surrogate):
+            check_spec(read_checkpoint(path), self.data.spec, path)
         read = {name: self._split(name, root / "detection") for name in ("train", "validation", "test")}
         train, validation, test = read["train"], read["validation"], read["test"]
         rows = np.arange(len(train[1]), len(train[1]) + len(validation[1]), dtype=np.int64)
@@ -114,8 +120,6 @@ class Pairs:
         return samples.pixels(torch.arange(len(samples.labels))), samples.labels, samples.indices
 
     def _split(self, split: str, folder: Path) -> tuple[Tensor, Tensor]:
-        checkpoint = read_checkpoint(self.surrogate)
-        check_spec(checkpoint, self.data.spec, self.surrogate)
         model = restore_classifier(self.surrogate).eval()
         inputs, labels, keys = self.clean(split)
         clean = [inputs]

@@ -98,8 +98,8 @@ def precision_interval(value: float, positives: int, confidence: float = 0.95) -
         positives: attacked inputs.
         confidence: coverage, in (0, 1).
 
-    Source: the binomial interval of Boyd, Eng & Page, ECML PKDD 2013, with Wilson's in the place of Wald's, which has no
-        width at 1.
+    Source: the binomial interval of Boyd, Eng & Page, ECML PKDD 2013, with Wilson's in the place of Wald's, which
+        has no width at 1.
     """
     low, high = wilson(round(value * positives), positives, confidence)
     return min(low, value), max(high, value)

@@ -19,10 +19,10 @@ class Detector(nn.Module):
     r"""Two logits, "clean" and "attacked", from pixels, a frozen classifier's logits and its features.
 
     $D(x) = \mathrm{MLP}([\,C(x),\, \mathrm{BN}([z(x),\, \bar h_1(x), \ldots])\,])$ with C a convolutional net of
-    `width` outputs, z the classifier's logits and $\bar h$ the mean and the maximum over the map of a tapped feature. The
-    classifier is part of the detector: its weights lie in the detector's checkpoint, stay as they are, and gradients
-    to the inputs pass through it, so that an adaptive attack sees all of it. The file it came from is needed to rebuild
-    the detector (its weights are then the detector's own).
+    `width` outputs, z the classifier's logits and $\bar h$ the mean and the maximum over the map of a tapped feature.
+    The classifier is part of the detector: its weights lie in the detector's checkpoint and stay as they are, and
+    gradients to the inputs pass through it, so that an adaptive attack sees all of it. The file it came from is needed
+    to rebuild the detector (its weights are then the detector's own).
 
     Args:
         spec: the data's shape; two classes.

@@ -68,15 +68,18 @@ def detection_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         sizes = f"{found['thresholds'][0]['n']} clean validation images"
         lines += ["", f"Thresholds of {sizes}. Clean test images flagged (n = {found['n']}): {clean}."]
         if found["shifts"]:
-            lines += ["", _line(["natural shift", "severity", *(f"flagged at {100 * float(r):g} % FPR" for r in rates)])]
+            lines += [
+                "",
+                _line(["natural shift", "severity", *(f"flagged at {100 * float(r):g} % FPR" for r in rates)]),
+            ]
             lines.append(_line(["---", "---:", *(["---:"] * len(rates))]))
             for shift in found["shifts"]:
                 name = f"{shift['shift']} (in training)" if shift["trained"] else shift["shift"]
-                lines.append(
-                    _line([name, str(shift["severity"]), *(_share(shift["at_fpr"][rate]) for rate in rates)])
-                )
+                lines.append(_line([name, str(shift["severity"]), *(_share(shift["at_fpr"][rate]) for rate in rates)]))
         lines += ["", "Checks of the adaptive attack:"]
-        lines += [f"- {each['name']} {'passed' if each['passed'] else 'FAILED'}: {each['text']}" for each in found["checks"]]
+        lines += [
+            f"- {each['name']} {'passed' if each['passed'] else 'FAILED'}: {each['text']}" for each in found["checks"]
+        ]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -154,7 +157,15 @@ def _areas(axis: Any, found: Mapping[str, Any]) -> None:
             label="adaptive: knows the detector" if known else name.replace("_", " "), zorder=4 if known else 3,
         )  # fmt: skip
     axis.axhline(0.5, color=GREY, linestyle="--", linewidth=1.0)
-    axis.annotate("knows nothing", (0.01, 0.5), xycoords=("axes fraction", "data"), va="bottom", fontsize=8, color=GREY)
+    axis.annotate(
+        "knows nothing",
+        (0.99, 0.5),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="bottom",
+        fontsize=8,
+        color=GREY,
+    )
     axis.set_ylim(-0.03, 1.03)
     axis.grid(axis="y")
     axis.legend(loc="best", fontsize=8)

@@ -72,9 +72,9 @@ def _problems(cfg: DictConfig) -> list[str]:
     if not _is_detection(cfg):
         return ["evaluation=detection: measures detectors, which are trained on data=detection; set data=detection"]
     suite, problems = cfg.evaluation, []
-    for rate in suite.fpr or [None]:
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
-            problems.append(f"evaluation.fpr: expected shares between 0 and 1 such as [0.01,0.05], got {suite.fpr}")
+    rates = list(suite.fpr or [None])
+    if any(isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1 for rate in rates):
+        problems.append(f"evaluation.fpr: expected shares between 0 and 1 such as [0.01,0.05], got {suite.fpr}")
     shifts = suite.corruptions or {}
     try:
         check_names(list(shifts.get("names") or []), list(shifts.get("severities") or []), CORRUPTIONS)
@@ -382,7 +382,8 @@ def _write(rows: Sequence[Mapping[str, Any]], scores: Sequence[Mapping[str, Any]
     for row, seen in zip(rows, scores, strict=True):
         name = f"scores_{row['name']}.npz"
         content = io.BytesIO()
-        np.savez_compressed(content, **{key.replace("/", "_"): np.float32(each) for key, each in seen.items()})
+        arrays: dict[str, Any] = {key.replace("/", "_"): np.float32(each) for key, each in seen.items()}
+        np.savez_compressed(content, **arrays)
         write_bytes(folder / name, content.getvalue())
         files[f"scores_{row['name']}"] = name
     return files

@@ -1,4 +1,4 @@
-"""The figures of docs/detection.md: classifiers, detectors and their evaluation for several seeds, and the mean of them.
+"""The figures of docs/detection.md: classifiers, detectors and their evaluation for several seeds, and their mean.
 
 `python scripts/benchmarks/detection.py OUT [SEED ...]` works in OUT; what has finished is not run again. On one core a
 seed takes about ten minutes.
@@ -68,7 +68,11 @@ def table(found: Sequence[Any]) -> str:
     entries = [[row["results"][0] for row in rows] for rows in found]
     rows_of = [[[*each["detection"]["attacks"], *each["detection"]["adaptive"]] for each in seed] for seed in entries]
     for place, row in enumerate(rows_of[0][0]):
-        cells = [row["attack"], f"{row['eps']:g}", spread([s[0][place]["fooling"] / s[0][place]["attacked"] for s in rows_of], percent=True)]
+        cells = [
+            row["attack"],
+            f"{row['eps']:g}",
+            spread([s[0][place]["fooling"] / s[0][place]["attacked"] for s in rows_of], percent=True),
+        ]
         for detector in range(len(DETECTORS)):
             areas = [seed[detector][place]["auroc"] for seed in rows_of]
             hits = [seed[detector][place]["at_fpr"]["0.05"]["detected"]["share"] or 0.0 for seed in rows_of]
@@ -81,7 +85,9 @@ def table(found: Sequence[Any]) -> str:
         cells = [spread([seed[place][name] for seed in alarms], percent=True) for place in range(len(DETECTORS))]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for place, name in enumerate(DETECTORS):
-        failed = [check["name"] for seed in entries for check in seed[place]["detection"]["checks"] if not check["passed"]]
+        failed = [
+            check["name"] for seed in entries for check in seed[place]["detection"]["checks"] if not check["passed"]
+        ]
         model = [seed[place]["model"] for seed in entries]
         speed = spread([each["latency"][-1]["samples_per_second"] for each in model])
         lines.append(f"{name}: {model[0]['parameters']} parameters, {speed} images a second, failed checks {failed}")

@@ -53,8 +53,8 @@ from kdrobust.stages.subject import Subject, load_subjects, own_subject, require
 from kdrobust.tracking import write_bytes, write_json, write_result, write_text
 
 _TARGET = "kdrobust.detection.Pairs"
-#: Inputs on which the adaptive attack's own checks are made.
-_FEW = 64
+#: Inputs on which the adaptive attack's own checks are made: without a bound, and with twice the steps.
+_BOXED, _LONGER = 64, 256
 
 
 def _is_detection(cfg: DictConfig) -> bool:
@@ -279,11 +279,10 @@ def _measure(
         return bench.group("adaptive", bound, subject, made_on="classifier and detector", first=first)
 
     adaptive = [row(joint(rung.adaptive)) for rung in rungs]
-    few = min(_FEW, len(bench.rows))
-    last = rungs[-1].adaptive
+    first, last = rungs[0].adaptive, rungs[-1].adaptive
 
-    def small(attack: JointAttack) -> dict[str, Any]:
-        group = joint(attack, few)
+    def small(attack: JointAttack, most: int) -> dict[str, Any]:
+        group = joint(attack, min(most, len(bench.rows)))
         return group_row(group, clean, scored(group.inputs), thresholds, confidence)
 
     low, high = last.threat.box
@@ -292,8 +291,8 @@ def _measure(
         held_out,
         adaptive,
         rate=thresholds[-1][0],
-        box=small(last.changed(eps=whole, step_size=whole / 10)),
-        longer=(small(last), small(last.changed(steps=2 * last.steps))),
+        box=small(last.changed(eps=whole, step_size=whole / 10), _BOXED),
+        longer=(small(first, _LONGER), small(first.changed(steps=2 * first.steps), _LONGER)),
     )
     for check in checks:
         if not check["passed"]:

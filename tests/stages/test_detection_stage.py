@@ -165,3 +165,22 @@ def test_a_surrogate_that_is_not_there(place, capsys):
     arguments = [*place.data, "data.source.surrogate=none.ckpt"]
     place.run("teacher", "experiment=detection/teacher", *arguments, "run.folder=missing", code=2)
     assert "data.source.surrogate=none.ckpt: no such checkpoint; train one with" in capsys.readouterr().err
+
+
+def test_a_pipeline_would_measure_it_as_a_classifier(place, capsys):
+    place.run("pipeline", *place.data, "data=detection", "run.folder=pipeline", code=2)
+    error = capsys.readouterr().err
+    assert "set evaluation=detection and run kdrobust teacher, distill and evaluate one by one" in error
+    assert not (place.folder / "pipeline" / "config_resolved.yaml").exists()
+
+
+def test_a_frontier_of_classifiers_has_no_detector(place, tmp_path, capsys):
+    result = place.result("teacher")
+    result["validation"]["robust_accuracy"] = 0.5
+    (tmp_path / "detector").mkdir()
+    (tmp_path / "detector" / "result.json").write_text(json.dumps(result))
+    place.run("frontier", tmp_path, code=1)
+    assert "Traceback" not in capsys.readouterr().err
+    del result["files"]["detector"]
+    (tmp_path / "detector" / "result.json").write_text(json.dumps(result))
+    place.run("frontier", tmp_path)

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from kdrobust.attacks import GradientAttack, Threat
 from kdrobust.data import DataModule, Digits
-from kdrobust.detection import Pairs
+from kdrobust.detection.pairs import Pairs
 from kdrobust.models import build_classifier, checkpoint_payload
 from kdrobust.models.convnet import MLP
 
@@ -77,7 +77,7 @@ def pairs_of(place, **more):
 
 def laid_out(place):
     """A folder with two classifiers, a detector beside its calibration, and the pairs it was trained on."""
-    from kdrobust.detection import write_calibration
+    from kdrobust.detection.calibration import write_calibration
 
     save_classifier(place / "classifier" / "best.ckpt")
     save_classifier(place / "surrogate" / "best.ckpt", hidden=(32, 16), seed=5)

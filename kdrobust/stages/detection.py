@@ -18,20 +18,11 @@ from kdrobust.attacks import AttackResult, JointAttack
 from kdrobust.config import instantiate
 from kdrobust.data.corruptions import corrupt
 from kdrobust.data.corruptions.table import CORRUPTIONS, check_names
-from kdrobust.detection import (
-    Group,
-    Pairs,
-    adaptive_checks,
-    alarm_row,
-    auroc,
-    auroc_difference,
-    craft,
-    group_row,
-    overlap,
-    read_calibration,
-    scores_of,
-)
-from kdrobust.detection.measuring import LEAST
+from kdrobust.detection.calibration import read_calibration, scores_of
+from kdrobust.detection.crafting import craft
+from kdrobust.detection.measuring import LEAST, Group, adaptive_checks, alarm_row, group_row, overlap
+from kdrobust.detection.pairs import Pairs
+from kdrobust.detection.roc import auroc, auroc_difference
 from kdrobust.distributed import world_size
 from kdrobust.errors import UsageError
 from kdrobust.evaluation import measure_latency, model_cost, stratified
@@ -52,7 +43,7 @@ from kdrobust.stages.setup import (
 from kdrobust.stages.subject import Subject, load_subjects, own_subject, require_subject, subject_problems
 from kdrobust.tracking import write_bytes, write_json, write_result, write_text
 
-_TARGET = "kdrobust.detection.Pairs"
+_TARGET = "kdrobust.detection.pairs.Pairs"
 #: Inputs on which the adaptive attack's own checks are made: without a bound, and with twice the steps.
 _BOXED, _LONGER = 64, 256
 

@@ -16,7 +16,8 @@ from omegaconf import DictConfig
 from kdrobust.attacks import AttackCallback, Threat
 from kdrobust.config import instantiate, to_plain
 from kdrobust.data import DataModule
-from kdrobust.detection import Pairs, write_calibration
+from kdrobust.detection.calibration import write_calibration
+from kdrobust.detection.pairs import Pairs
 from kdrobust.distributed import ConfigDDPStrategy, SameConfig, finish_ranks
 from kdrobust.errors import CheckpointError, StoppedError, UsageError
 from kdrobust.evaluation import model_cost

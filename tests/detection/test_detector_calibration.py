@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from kdrobust.detection import read_calibration, scores_of
-from kdrobust.detection.calibration import FILE
+from kdrobust.detection.calibration import FILE, read_calibration, scores_of
 from kdrobust.errors import CheckpointError, DataError
 from kdrobust.models import restore_classifier
 

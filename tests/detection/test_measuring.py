@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kdrobust.detection import Group, adaptive_checks, alarm_row, group_row, overlap
+from kdrobust.detection.measuring import Group, adaptive_checks, alarm_row, group_row, overlap
 from tests import detectors
 
 CLEAN = np.linspace(-1, 0, 100)

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from kdrobust.cli import main
-from kdrobust.detection import read_calibration, scores_of, stream
+from kdrobust.detection import stream
+from kdrobust.detection.calibration import read_calibration, scores_of
 from kdrobust.models import restore_classifier
 from kdrobust.serving.images import open_images
 from tests import detectors

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kdrobust.detection import Group, alarm_row, group_row
+from kdrobust.detection.measuring import Group, alarm_row, group_row
 from kdrobust.report import detection_csv, detection_markdown, detection_plot
 
 THRESHOLDS = [(0.01, 1.0), (0.05, 0.9)]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from kdrobust.detection import read_calibration
+from kdrobust.detection.calibration import read_calibration
 from tests import detectors
 from tests.stages.conftest import Workplace
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from torch import Tensor, nn
 from kdrobust.attacks.joint import log_odds
 from kdrobust.detection.pairs import Pairs
 from kdrobust.detection.roc import Scores, threshold_at
-from kdrobust.errors import CheckpointError
+from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.models import file_hash
 from kdrobust.tracking import write_json
 
 FILE = "detector.json"
+#: What a threshold is fixed on: images as they are, or also under the shifts that counted as clean in the training.
+KINDS = ("clean", "natural")
 
 
 @torch.no_grad()
@@ -43,18 +46,23 @@ def scores_of(
 
 
 def write_calibration(folder: Path, detector: nn.Module, source: Pairs) -> dict[str, str]:
-    """Keep a finished detector's scores on the clean validation images beside its `best.ckpt`.
+    """Keep a finished detector's scores on validation images nobody attacked beside its `best.ckpt`.
 
     Returns:
         What `result.json` lists under `files`.
     """
-    inputs, _, _ = source.clean("validation")
-    found = np.sort(scores_of(detector, inputs))
+    as_they_are, *shifted = source.natural("validation")
+
+    def scored(parts: Sequence[Tensor]) -> list[float]:
+        found = np.sort(np.concatenate([np.empty(0), *(scores_of(detector, part) for part in parts)]))
+        return [float(f"{score:.9g}") for score in found]
+
     content = {
         "schema": 1,
         "checkpoint": file_hash(folder / "best.ckpt"),
         "trained_on": source.describe(),
-        "clean_validation_scores": [float(f"{score:.9g}") for score in found],
+        "clean_validation_scores": scored([as_they_are]),
+        "shifted_validation_scores": scored(shifted),
     }
     write_json(folder / FILE, content)
     return {"detector": FILE}
@@ -65,16 +73,30 @@ class Calibration:
     """What fixes thresholds.
 
     Attributes:
-        scores: of the clean validation images, [N], ascending.
+        clean: scores of the validation images as they are, [N].
+        shifted: of the same under the shifts of the training, [M]; empty where it had none.
         trained_on: attacks and surrogate of the training.
     """
 
-    scores: Scores
+    clean: Scores
+    shifted: Scores
     trained_on: dict[str, Any]
 
-    def threshold(self, rate: float) -> float:
+    def scores(self, kind: str = "clean") -> Scores:
+        """What a threshold is fixed on, one of `KINDS`.
+
+        Raises:
+            UsageError: `natural` shifts that the training did not have.
+        """
+        if kind == "clean":
+            return self.clean
+        if not len(self.shifted):
+            raise UsageError("threshold_on=natural: the detector was trained without shifts; set threshold_on=clean")
+        return np.concatenate([self.clean, self.shifted])
+
+    def threshold(self, rate: float, kind: str = "clean") -> float:
         """See `threshold_at`."""
-        return threshold_at(self.scores, rate)
+        return threshold_at(self.scores(kind), rate)
 
 
 def read_calibration(checkpoint: str | Path) -> Calibration:
@@ -87,15 +109,17 @@ def read_calibration(checkpoint: str | Path) -> Calibration:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         owner = str(found["checkpoint"])
-        scores = np.array(found["clean_validation_scores"], dtype=np.float64)
-        calibration = Calibration(scores=scores, trained_on=dict(found["trained_on"]))
+        clean, shifted = (
+            np.array(found[f"{kind}_validation_scores"], dtype=np.float64) for kind in ("clean", "shifted")
+        )
+        calibration = Calibration(clean=clean, shifted=shifted, trained_on=dict(found["trained_on"]))
     except FileNotFoundError:
         raise CheckpointError(
             f"{checkpoint}: no {FILE} beside it, which fixes the threshold; a detector is trained with data=detection"
         ) from None
     except (OSError, ValueError, KeyError, TypeError):
         raise CheckpointError(f"{path}: damaged; train the detector again") from None
-    if scores.ndim != 1 or not np.isfinite(scores).all():
+    if any(scores.ndim != 1 or not np.isfinite(scores).all() for scores in (clean, shifted)):
         raise CheckpointError(f"{path}: damaged; train the detector again")
     if owner != file_hash(checkpoint):
         raise CheckpointError(f"{path}: belongs to another checkpoint than {checkpoint}; keep both files together")

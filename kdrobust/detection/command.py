@@ -26,6 +26,7 @@ _HELP = """kdrobust detect checkpoint=best.ckpt input=FOLDER|FILE|ARRAYS output=
   input=       a folder with all below it, an image file, an .npz or an .npy (uint8, or floats in [0, 1])
   output=      FILE.csv or FILE.parquet (pyarrow): input, score (log-odds of "attacked"), flagged
   fpr=         the share of clean validation images that the threshold may flag (0.01)
+  threshold_on=  clean (the default), or natural: validation images also under the shifts of the detector's training
   threshold=   a score instead; then fpr has no say
   array=       which array of an .npz; left out: the only one, or x_test, x or images
   resize=      true: bring image files of another size to the detector's (bilinear, itself a shift it may flag)
@@ -45,6 +46,7 @@ class _Wish:
     input: str = ""
     output: str = ""
     fpr: float = 0.01
+    threshold_on: str = "clean"
     threshold: float | None = None
     array: str | None = None
     resize: bool = False
@@ -90,8 +92,11 @@ def main(arguments: Sequence[str] = ()) -> int:
         )
     if wish.threshold is None:
         calibration = read_calibration(wish.checkpoint)
-        threshold = calibration.threshold(wish.fpr)
-        fixed = f"{wish.fpr:g} of {len(calibration.scores)} clean validation images may lie above it"
+        threshold, count = (
+            calibration.threshold(wish.fpr, wish.threshold_on),
+            len(calibration.scores(wish.threshold_on)),
+        )
+        fixed = f"{wish.fpr:g} of {count} {wish.threshold_on} validation images may lie above it"
     else:
         threshold, fixed = wish.threshold, "given"
     if wish.threads is not None:
@@ -154,6 +159,8 @@ def _value(key: str, text: str) -> str | bool | int | float:
         if text.lower() not in ("true", "false"):
             raise UsageError(f"detect {key}={text}: expected true or false")
         return text.lower() == "true"
+    if key == "threshold_on" and text not in ("clean", "natural"):
+        raise UsageError(f"detect {key}={text}: expected clean or natural")
     if key in ("batch_size", "threads"):
         if not text.isdecimal() or int(text) < 1:
             raise UsageError(f"detect {key}={text}: expected an integer >= 1")

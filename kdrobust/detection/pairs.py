@@ -119,12 +119,15 @@ class Pairs:
         samples = self.data.split(split)
         return samples.pixels(torch.arange(len(samples.labels))), samples.labels, samples.indices
 
+    def natural(self, split: str) -> list[Tensor]:
+        """The clean pixels of a split as they are, then under each shift and severity, [N, ...] each."""
+        inputs, _, keys = self.clean(split)
+        shifts = [(name, int(level)) for name in self.shifts for level in self.severities]
+        return [inputs, *(corrupt(inputs, name, level, keys=keys, seed=self.seed) for name, level in shifts)]
+
     def _split(self, split: str, folder: Path) -> tuple[Tensor, Tensor]:
         model = restore_classifier(self.surrogate).eval()
         inputs, labels, keys = self.clean(split)
-        clean = [inputs]
-        for name in self.shifts:
-            clean += [corrupt(inputs, name, int(level), keys=keys, seed=self.seed) for level in self.severities]
         context = {"model": file_hash(self.surrogate), "data": self.data.fingerprint, "split": split}
         attacked = []
         for name, attack in self.attacks.items():
@@ -141,6 +144,6 @@ class Pairs:
                 device=self.device,
             )
             attacked.append(made.inputs[made.fooled])
-        both = [torch.cat(clean), torch.cat(attacked)]
+        both = [torch.cat(self.natural(split)), torch.cat(attacked)]
         classes = torch.cat([torch.full((len(part),), label) for label, part in enumerate(both)])
         return torch.cat(both), classes

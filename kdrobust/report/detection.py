@@ -65,7 +65,8 @@ def detection_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
             ]
             lines.append(_line(told))
         clean = "; ".join(f"{_share(found['clean'][rate])} % at {100 * float(rate):g} % FPR" for rate in rates)
-        sizes = f"{found['thresholds'][0]['n']} clean validation images"
+        first = found["thresholds"][0]
+        sizes = f"{first['n']} {first['on']} validation images"
         lines += ["", f"Thresholds of {sizes}. Clean test images flagged (n = {found['n']}): {clean}."]
         if found["shifts"]:
             lines += [

@@ -18,7 +18,7 @@ from kdrobust.attacks import AttackResult, JointAttack
 from kdrobust.config import instantiate
 from kdrobust.data.corruptions import corrupt
 from kdrobust.data.corruptions.table import CORRUPTIONS, check_names
-from kdrobust.detection.calibration import read_calibration, scores_of
+from kdrobust.detection.calibration import KINDS, read_calibration, scores_of
 from kdrobust.detection.crafting import craft
 from kdrobust.detection.measuring import LEAST, Group, adaptive_checks, alarm_row, group_row, overlap
 from kdrobust.detection.pairs import Pairs
@@ -53,7 +53,9 @@ def _is_detection(cfg: DictConfig) -> bool:
 
 
 def misplaced(cfg: DictConfig) -> list[str]:
-    """Refuses a detector where no adaptive attack would be run, one line."""
+    """Refuses a detector where no adaptive attack would be run, and a detector's suite for classifiers; one line."""
+    if cfg.evaluation.get("adaptive") is not None and not _is_detection(cfg):
+        return ["evaluation=detection: measures detectors; for classifiers set evaluation=quick or standard"]
     if not _is_detection(cfg):
         return []
     return ["evaluation: a detector is not reported without an attack that knows it; set evaluation=detection"]
@@ -66,6 +68,8 @@ def _problems(cfg: DictConfig) -> list[str]:
     rates = list(suite.fpr or [None])
     if any(isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1 for rate in rates):
         problems.append(f"evaluation.fpr: expected shares between 0 and 1 such as [0.01,0.05], got {suite.fpr}")
+    if suite.threshold_on not in KINDS:
+        problems.append(f"evaluation.threshold_on={suite.threshold_on}: expected {' or '.join(KINDS)}")
     shifts = suite.corruptions or {}
     try:
         check_names(list(shifts.get("names") or []), list(shifts.get("severities") or []), CORRUPTIONS)
@@ -200,7 +204,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
         assert isinstance(source, Pairs)
         subjects = load_subjects(cfg, data)
         set_threads(cfg, subjects[0].model, data.spec, int(cfg.evaluation.batch_size))
-        bench = _Bench(cfg, source, folder / "attacks")
+        bench = _Bench(cfg, source, data.root / "detection")
         groups = bench.held_out(rungs)
         reports, scores = [], []
         for subject in subjects:
@@ -252,7 +256,8 @@ def _measure(
     if path is None:
         raise UsageError("model: a detector's threshold is fixed beside its checkpoint; give checkpoint=.../best.ckpt")
     calibration = read_calibration(path)
-    thresholds = [(float(rate), calibration.threshold(float(rate))) for rate in suite.fpr]
+    kind = str(suite.threshold_on)
+    thresholds = [(float(rate), calibration.threshold(float(rate), kind)) for rate in suite.fpr]
 
     def scored(inputs: Tensor) -> Any:
         return scores_of(subject.model, inputs, batch_size=bench.batch_size, device=bench.device)
@@ -293,7 +298,8 @@ def _measure(
         "confidence": confidence,
         "classifier": {**bench.protected.origin, "accuracy": bench.accuracy},
         "thresholds": [
-            {"fpr": rate, "threshold": threshold, "n": len(calibration.scores)} for rate, threshold in thresholds
+            {"fpr": rate, "threshold": threshold, "on": kind, "n": len(calibration.scores(kind))}
+            for rate, threshold in thresholds
         ],
         "clean": alarm_row(clean, thresholds, confidence),
         "attacks": held_out,

@@ -71,7 +71,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     A pipeline that was killed goes on with the first step that has not finished.
     """
     if problems := misplaced(cfg):
-        raise UsageError(f"{problems[0]} and run kdrobust teacher, distill and evaluate one by one")
+        raise UsageError(f"{problems[0]} (a pipeline trains and measures classifiers)")
     objective = check_method(cfg, teachers=teacher_problems)
     began = time.monotonic()
     with open_run(cfg, folder) as digest:

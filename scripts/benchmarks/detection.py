@@ -18,6 +18,8 @@ from typing import Any
 CLASSIFIERS = (("protected", "small_cnn"), ("surrogate", "mlp"), ("heldout", "wide_cnn"))
 DETECTORS = ("teacher", "student", "alone", "adversarial")
 EPS = "0.05,0.15,0.3"
+#: What thresholds are fixed on; the attacks are the same.
+THRESHOLDS = ("clean", "natural")
 
 
 def kdrobust(folder: Path, *arguments: str) -> None:
@@ -28,7 +30,7 @@ def kdrobust(folder: Path, *arguments: str) -> None:
 
 
 def seed_folder(out: Path, seed: int, detectors: Sequence[str]) -> Path:
-    """Everything of one seed; returns the evaluation's folder."""
+    """Everything of one seed; returns its folder."""
     place = out / f"seed_{seed}"
     for number, (name, model) in enumerate(CLASSIFIERS):
         kdrobust(
@@ -49,11 +51,13 @@ def seed_folder(out: Path, seed: int, detectors: Sequence[str]) -> Path:
     kdrobust(place / "alone", *student, "method=standard")
     if "adversarial" in detectors:
         kdrobust(place / "adversarial", "teacher", "experiment=detection/adversarial", *data)
-    kdrobust(
-        place / "evaluation", "evaluate", "data=detection", "evaluation=detection", *data, f"threat.eps={EPS}",
-        f"evaluation.surrogates=[{best['heldout']}]", f"checkpoint={','.join(str(best[name]) for name in detectors)}",
-    )  # fmt: skip
-    return place / "evaluation"
+    for kind in THRESHOLDS:
+        kdrobust(
+            place / f"evaluation_{kind}", "evaluate", "data=detection", "evaluation=detection", *data,
+            f"threat.eps={EPS}", f"evaluation.threshold_on={kind}", f"evaluation.surrogates=[{best['heldout']}]",
+            f"checkpoint={','.join(str(best[name]) for name in detectors)}",
+        )  # fmt: skip
+    return place
 
 
 def spread(values: Sequence[float], *, percent: bool = False) -> str:
@@ -109,9 +113,12 @@ def main() -> None:
     seeds = [int(seed) for seed in sys.argv[2:]] or [0, 1, 2]
     # adversarial training takes longer than all the rest: of the first seed only
     folders = [seed_folder(out, seed, DETECTORS if seed == seeds[0] else DETECTORS[:-1]) for seed in seeds]
-    text = table([json.loads((folder / "detection.json").read_text(encoding="utf-8")) for folder in folders])
-    (out / "detection.md").write_text(text + "\n", encoding="utf-8")
-    print(text)
+    texts = []
+    for kind in THRESHOLDS:
+        found = [json.loads((place / f"evaluation_{kind}" / "detection.json").read_text()) for place in folders]
+        texts.append(f"## Thresholds on {kind} validation images\n\n{table(found)}\n")
+    (out / "detection.md").write_text("\n".join(texts), encoding="utf-8")
+    print("\n".join(texts))
 
 
 if __name__ == "__main__":

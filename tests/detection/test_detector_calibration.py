@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from kdrobust.detection.calibration import FILE, read_calibration, scores_of
-from kdrobust.errors import CheckpointError, DataError
+from kdrobust.errors import CheckpointError, DataError, UsageError
 from kdrobust.models import restore_classifier
 
 
@@ -22,13 +22,27 @@ def test_it_holds_the_scores_of_the_clean_validation_images(place, pairs):
     model = restore_classifier(place / "detector" / "best.ckpt")
     inputs, _, _ = pairs.source.clean("validation")
     found = read_calibration(place / "detector" / "best.ckpt")
-    assert len(found.scores) == 60
-    assert np.allclose(found.scores, np.sort(scores_of(model, inputs)), atol=1e-6)
+    assert (len(found.clean), len(found.shifted)) == (60, 120)
+    assert np.allclose(found.clean, np.sort(scores_of(model, inputs)), atol=1e-6)
     assert found.trained_on["attacks"].keys() == {"fgsm", "pgd"}
     flagged = scores_of(model, inputs) > found.threshold(0.05) + 1e-6
     assert flagged.sum() <= 3
     with pytest.raises(DataError, match=r"fpr=0\.01: 60 clean validation inputs"):
         found.threshold(0.01)
+
+
+def test_a_threshold_on_natural_images_flags_shifts_as_rarely(place, pairs, kept):
+    model = restore_classifier(place / "detector" / "best.ckpt")
+    found = read_calibration(place / "detector" / "best.ckpt")
+    natural = np.concatenate([scores_of(model, part) for part in pairs.source.natural("validation")])
+    threshold = found.threshold(0.05, "natural")
+    assert len(natural) == len(found.scores("natural")) == 180
+    assert (natural > threshold + 1e-6).sum() <= 9
+    assert threshold != found.threshold(0.05)
+    content = json.loads((kept / FILE).read_text())
+    (kept / FILE).write_text(json.dumps({**content, "shifted_validation_scores": []}))
+    with pytest.raises(UsageError, match="threshold_on=natural: the detector was trained without shifts"):
+        read_calibration(kept / "best.ckpt").threshold(0.05, "natural")
 
 
 def test_scores_are_log_odds_in_eval_mode():

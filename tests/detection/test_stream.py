@@ -52,6 +52,12 @@ def test_scores_and_flags(place, typed, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["scores.csv", "x.npz"]
 
 
+def test_a_threshold_on_natural_images(place, typed, capsys):
+    assert main([*typed[:4], "fpr=0.01", "threshold_on=natural"]) == 0
+    threshold = read_calibration(place / "detector" / "best.ckpt").threshold(0.01, "natural")
+    assert f"score above {threshold:.4g} (0.01 of 180 natural validation images" in capsys.readouterr().err
+
+
 def test_parquet(place, typed, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     output = tmp_path / "scores.parquet"
@@ -220,6 +226,7 @@ def test_bad_images(typed, tmp_path, capsys, make, words):
         (["threshold=high"], "expected a number"),
         (["batch_size=0"], "expected an integer >= 1"),
         (["resize=perhaps"], "expected true or false"),
+        (["threshold_on=mud"], "threshold_on=mud: expected clean or natural"),
         (["ouput=x.csv"], "no such key; did you mean output"),
         (["--fast"], "write key=value"),
         (["array="], "a value is missing"),

@@ -30,7 +30,7 @@ def rows():
     found = {
         "n": 100,
         "confidence": 0.95,
-        "thresholds": [{"fpr": rate, "threshold": at, "n": 80} for rate, at in THRESHOLDS],
+        "thresholds": [{"fpr": rate, "threshold": at, "on": "clean", "n": 80} for rate, at in THRESHOLDS],
         "clean": alarm_row(CLEAN, THRESHOLDS, 0.95),
         "attacks": [row("margin", 0.1, [2.0] * 30), row("square", 0.1, [2.0] * 3)],
         "adaptive": [row("adaptive", 0.1, [-2.0] * 30), row("adaptive", 0.3, [-2.0] * 50)],

@@ -64,7 +64,7 @@ def test_training_leaves_what_fixes_a_threshold(place):
         assert result["files"]["detector"] == "detector.json"
         assert result["data"]["class_names"] == ["clean", "attacked"]
         assert "robust_accuracy" not in result["validation"]
-        assert len(read_calibration(place.folder / name / "best.ckpt").scores) == 60
+        assert len(read_calibration(place.folder / name / "best.ckpt").clean) == 60
     assert place.result("teacher")["validation"]["accuracy"] > 0.6
 
 
@@ -76,7 +76,7 @@ def test_every_attack_and_eps_has_its_figures(evaluated):
     assert [row["eps"] for row in detection["adaptive"]] == [0.15, 0.3]
     assert {row["made_on"] for row in detection["attacks"]} == {"classifier", "other"}
     assert all(row["attacked"] == detection["adaptive"][0]["attacked"] < 60 for row in detection["attacks"])
-    assert detection["thresholds"][0]["n"] == 60
+    assert (detection["thresholds"][0]["on"], detection["thresholds"][0]["n"]) == ("clean", 60)
     assert [(row["shift"], row["severity"], row["trained"]) for row in detection["shifts"]] == [
         ("contrast", 2, True), ("contrast", 4, True), ("fog", 2, False), ("fog", 4, False),
     ]  # fmt: skip
@@ -112,7 +112,8 @@ def test_the_student_stands_beside_the_teacher(evaluated):
 
 
 def test_finished_attacks_are_not_made_again(place, evaluated):
-    before = {path.name: path.stat().st_mtime_ns for path in (evaluated / "attacks").iterdir()}
+    kept = place.folder / "datasets" / "detection"
+    before = {path.name: path.stat().st_mtime_ns for path in kept.iterdir()}
     status = json.loads((evaluated / "status.json").read_text())
     (evaluated / "status.json").write_text(json.dumps({**status, "status": "failed"}))
     figures = (evaluated / "detection.csv").read_text()
@@ -123,7 +124,7 @@ def test_finished_attacks_are_not_made_again(place, evaluated):
         f"evaluation.surrogates=[{place.folder / 'other' / 'best.ckpt'}]",
         "run.folder=evaluation",
     )
-    assert {path.name: path.stat().st_mtime_ns for path in (evaluated / "attacks").iterdir()} == before
+    assert {path.name: path.stat().st_mtime_ns for path in kept.iterdir()} == before
     assert (evaluated / "detection.csv").read_text() == figures
 
 
@@ -137,12 +138,14 @@ def test_finished_attacks_are_not_made_again(place, evaluated):
         (["evaluation.surrogates=[surrogate/best.ckpt]"], "evaluation.surrogates[0]: is the training's surrogate"),
         (["evaluation.surrogates=[none.ckpt]"], "evaluation.surrogates[0]=none.ckpt: no such file"),
         (["evaluation.fpr=[2]"], "evaluation.fpr: expected shares between 0 and 1"),
+        (["evaluation.threshold_on=mud"], "evaluation.threshold_on=mud: expected clean or natural"),
         (["evaluation.corruptions.names=[rain]"], "evaluation.corruptions.names: no corruption 'rain'"),
         (["trainer=ddp_cpu"], "a detector is measured by one process"),
         (["evaluation.adaptive.weights=[]"], "attack.weights=[]: give at least one"),
     ],
 )
 def test_refused_before_anything_is_attacked(place, capsys, arguments, words):
+    before = sorted((place.folder / "datasets" / "detection").iterdir())
     capsys.readouterr()
     given = evaluation(place, "checkpoint=teacher/best.ckpt", "threat.eps=0.15", "run.folder=refused")
     if arguments in (["evaluation=quick"], ["data=digits"]):
@@ -158,7 +161,7 @@ def test_refused_before_anything_is_attacked(place, capsys, arguments, words):
     error = capsys.readouterr().err
     assert words in error
     assert "Traceback" not in error
-    assert not (place.folder / "refused" / "attacks").exists()
+    assert sorted((place.folder / "datasets" / "detection").iterdir()) == before
 
 
 def test_a_surrogate_that_is_not_there(place, capsys):
@@ -170,8 +173,10 @@ def test_a_surrogate_that_is_not_there(place, capsys):
 def test_a_pipeline_would_measure_it_as_a_classifier(place, capsys):
     place.run("pipeline", *place.data, "data=detection", "run.folder=pipeline", code=2)
     error = capsys.readouterr().err
-    assert "set evaluation=detection and run kdrobust teacher, distill and evaluate one by one" in error
+    assert "set evaluation=detection (a pipeline trains and measures classifiers)" in error
     assert not (place.folder / "pipeline" / "config_resolved.yaml").exists()
+    place.run("pipeline", "evaluation=detection", "run.folder=pipeline", code=2)
+    assert "measures detectors; for classifiers set evaluation=quick" in capsys.readouterr().err
 
 
 def test_a_frontier_of_classifiers_has_no_detector(place, tmp_path, capsys):

@@ -18,7 +18,7 @@ HEIGHTS = (
     ("config", "tracking", "headers", "refusal"),
     ("models", "data", "distributed"),
     ("losses", "attacks", "views", "serving"),
-    ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance", "export"),
+    ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance", "export", "detection"),
     ("stages",),
     (
         *("cli", "launch", "multirun", "shorthand", "resuming", "listing", "help", "doctor", "reproduce", "frontier"),

@@ -11,6 +11,7 @@ from kdrobust.models.checkpoint import (
 )
 from kdrobust.models.classifier import Classifier, FeatureTaps, Normalize, build_classifier, tap_shapes
 from kdrobust.models.convnet import MLP, ConvNet
+from kdrobust.models.detector import Detector
 from kdrobust.models.foreign import (
     check_answers,
     load_imported,
@@ -32,6 +33,7 @@ __all__ = [
     "MLP",
     "Classifier",
     "ConvNet",
+    "Detector",
     "FeatureTaps",
     "LogMel",
     "MobileNetV2",

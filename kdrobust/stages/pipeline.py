@@ -10,8 +10,10 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kdrobust.config import instantiate
+from kdrobust.errors import UsageError
 from kdrobust.stages import distill, evaluate, outputs
 from kdrobust.stages.comparison import paired, print_comparison, print_costs, write_comparison
+from kdrobust.stages.detection import misplaced
 from kdrobust.stages.setup import check_method, log, open_run, prepare_data, result_header
 from kdrobust.stages.teachers import asked_teachers, find_checkpoint, needs_live_teacher, teacher_problems
 from kdrobust.tracking import is_finished, write_result
@@ -68,6 +70,8 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
 
     A pipeline that was killed goes on with the first step that has not finished.
     """
+    if problems := misplaced(cfg):
+        raise UsageError(f"{problems[0]} (a pipeline trains and measures classifiers)")
     objective = check_method(cfg, teachers=teacher_problems)
     began = time.monotonic()
     with open_run(cfg, folder) as digest:

@@ -16,6 +16,8 @@ from omegaconf import DictConfig
 from kdrobust.attacks import AttackCallback, Threat
 from kdrobust.config import instantiate, to_plain
 from kdrobust.data import DataModule
+from kdrobust.detection.calibration import write_calibration
+from kdrobust.detection.pairs import Pairs
 from kdrobust.distributed import ConfigDDPStrategy, SameConfig, finish_ranks
 from kdrobust.errors import CheckpointError, StoppedError, UsageError
 from kdrobust.evaluation import model_cost
@@ -211,6 +213,8 @@ def _result(
     attack, robust, average = (_find(trainer, kind) for kind in (AttackCallback, RobustValidation, AveragedWeights))
     warners = [_find(trainer, kind) for kind in (CollapseWarning, OverfittingWarning, NonFinite)]
     files = figures.training(folder, module.model, data, attack=robust.attack if robust else None, seed=int(cfg.seed))
+    if isinstance(data.source, Pairs):
+        files |= write_calibration(folder, module.model, data.source)
     return {
         **result_header(cfg, digest),
         "data": data_header(data),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kdrobust.config import compose, conf_dir, numbers
+from kdrobust.config import compose_group, conf_dir, numbers
 from kdrobust.config.suggest import available
-from kdrobust.errors import UsageError
 from kdrobust.losses import Objective, method_problems
 from kdrobust.losses.references import INPUT_GRADIENT
 
@@ -24,20 +24,17 @@ def readers(objective: Objective) -> list[str]:
     ]
 
 
-def _free(cfg: DictConfig) -> bool:
-    try:
-        method = numbers(cfg.method)
-        if method_problems(method):
-            return False
-        objective = Objective(method)
-    except UsageError:
+def _free(method: Mapping[str, Any]) -> bool:
+    """Whether a method learns from frozen teachers alone."""
+    if method_problems(method):
         return False
+    objective = Objective(method)
     return not readers(objective) and bool(objective.teachers) and not objective.partners
 
 
 def _free_methods() -> list[str]:
     names = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml") if not path.stem.startswith("_"))
-    return [name for name in names if _free(compose("distill", [f"method={name}"]))]
+    return [name for name in names if _free(compose_group("method", name))]
 
 
 def _without_alpha(cfg: DictConfig) -> bool:
@@ -47,7 +44,7 @@ def _without_alpha(cfg: DictConfig) -> bool:
     changed = cfg.copy()
     OmegaConf.set_readonly(changed, False)
     changed.method.alpha = 0
-    return _free(changed)
+    return _free(numbers(changed.method))
 
 
 def _monitors(cfg: DictConfig) -> Iterator[tuple[str, str]]:

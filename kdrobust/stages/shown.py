@@ -31,6 +31,9 @@ def shown_spec(spec: InputSpec, transform: Any, key: str = "teacher") -> InputSp
 
 def _built(spec: InputSpec, transform: Any, key: str) -> tuple[nn.Module, InputSpec]:
     module: Any = build_transform(instantiate(transform), spec, f"{key}.transform")
+    if getattr(module, "draws", False):
+        # a frozen teacher has one answer to an input
+        raise UsageError(f"{key}.transform: {module.name} draws noise, which belongs to the data: data.transform")
     return module, module.spec
 
 

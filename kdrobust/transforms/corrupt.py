@@ -21,7 +21,8 @@ class Corrupt(nn.Module):
         seed: address of the draws (noise, fog, rooms), which a sample's key completes.
 
     Attributes:
-        spec: of what comes out: the same but for its statistics.
+        spec: of what comes out, the same.
+        draws: whether samples get noise of their own, by their keys.
 
     Raises:
         UsageError: an unknown corruption or severity, or one that such data cannot suffer.
@@ -29,13 +30,15 @@ class Corrupt(nn.Module):
 
     def __init__(self, *, spec: InputSpec, name: str, severity: int = 3, seed: int = 0) -> None:
         super().__init__()
+        known = corruptions_for(spec.shape)
         try:
-            check_names([name], [severity], corruptions_for(spec.shape))
+            check_names([name], [severity], known)
         except UsageError as error:
             # it speaks of an evaluation's lists
             told = str(error).replace("corruptions.names", "name").replace("corruptions.severities", "severity")
             raise UsageError(told) from None
         self.name, self.severity, self.seed = name, severity, seed
+        self.draws = known[name].draws
         self.spec = spec
 
     def forward(self, inputs: Tensor, keys: Tensor | None = None) -> Tensor:

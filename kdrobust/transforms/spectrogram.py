@@ -14,8 +14,8 @@ from kdrobust.spec import InputSpec
 class Spectrogram(nn.Module):
     r"""A recording's log-mel spectrogram as a grey picture in [0, 1], low bands at the bottom.
 
-    $v = \mathrm{clip}\big((\log(p + f) - \log f) / (\log c - \log f), 0, 1\big)$ with p a band's power, f the floor and c
-    the ceiling. The modality of a model that looks where another one listens. Differentiable.
+    $v = \mathrm{clip}\big((\log(p + f) - \log f) / (\log c - \log f), 0, 1\big)$ with p a band's power, f the floor
+    and c the ceiling. The modality of a model that looks where another one listens. Differentiable.
 
     Args:
         spec: mono sound.

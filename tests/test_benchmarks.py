@@ -17,7 +17,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts" / "benchmarks"
 @pytest.fixture
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    names = ("timing", "plain", "libraries", "training_rows", "evaluation_rows", "run")
+    names = ("timing", "plain", "libraries", "training_rows", "evaluation_rows", "run", "seeds")
     yield
     for name in names:
         sys.modules.pop(name, None)
@@ -134,3 +134,16 @@ def test_unknown_row(scripts, capsys):
         run.main(["--rows", "attack_vit"])
     assert stop.value.code == 2
     assert "attack_resnet18" in capsys.readouterr().err
+
+
+def test_seeds_are_rows_of_one(scripts, tmp_path, capsys):
+    import seeds
+
+    models = [{"name": name, "results": [name]} for name in ("teacher", "kd_s0", "kd_s1", "ard_s0", "kd_s12")]
+    assert seeds.grouped(models) == [
+        {"name": "teacher", "results": ["teacher"]},
+        {"name": "kd", "results": ["kd_s0", "kd_s1", "kd_s12"]},
+        {"name": "ard", "results": ["ard_s0"]},
+    ]
+    assert seeds.main([str(tmp_path)]) == 1
+    assert "no result.json of an evaluation of several models" in capsys.readouterr().err

@@ -3,7 +3,8 @@
 
     python scripts/benchmarks/seeds.py outputs/evaluate/NAME
 
-Models whose names end in _s0, _s1 ... are seeds of one. Leaves comparison.md, .csv and .png, and costs.md in FOLDER/seeds.
+Models whose names end in _s0, _s1 ... are seeds of one. Leaves comparison.md, .csv and .png and costs.md in
+FOLDER/seeds.
 """
 
 from __future__ import annotations

@@ -158,8 +158,9 @@ class AveragedWeights(pl.Callback):
         with trainer.precision_plugin.forward_context():
             attacked = pl_module.craft(self.attack, batch, where=VALIDATION, model=self.averaged)
             with torch.no_grad():
-                right = pl_module.right_answers(batch)
-                hits = [(self.averaged(inputs).argmax(dim=1) == right).sum() for inputs in (batch.inputs, attacked)]
+                hits = [
+                    (self.averaged(inputs).argmax(dim=1) == batch.labels).sum() for inputs in (batch.inputs, attacked)
+                ]
         self._hits += torch.tensor([len(batch), *(int(hit) for hit in hits)], dtype=torch.float64)
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:

@@ -124,7 +124,7 @@ def _accuracies(axis: Any, curves: Mapping[str, Curve]) -> None:
         if key in curves:
             _draw(axis, curves[key], color=colour, linestyle=style, label=label, alpha=1.0 if style == "-" else 0.7)
     axis.set_title("Accuracy" if labelled else "Agreement")
-    axis.set_ylabel("samples classified correctly" if labelled else "samples answered as the teacher does")
+    axis.set_ylabel("samples classified correctly" if labelled else "answered as the teacher does")
     axis.set_ylim(0, 1)
     axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     best = _best(curves)

@@ -64,6 +64,10 @@ def label_problems(cfg: DictConfig, objective: Objective) -> list[str]:
         for key, value in _monitors(cfg)
         if value in _OF_LABELS
     ]
+    if (cfg.get("callbacks") or {}).get("average") is not None:
+        problems.append(
+            "callbacks.average: chooses the averaged weights by labels, and data.unlabelled=true has none; leave it out"
+        )
     found = readers(objective)
     if found:
         remedy = "set method.alpha=0" if _without_alpha(cfg) else f"take one of {available(_free_methods())}"

@@ -115,7 +115,7 @@ def test_the_teacher_was_trained_on_its_own_domain_and_the_student_on_the_other(
 
 def test_permuted_labels_train_the_same_student_and_choose_the_same_epoch(place):
     for name, data in (("plain", "target.npz"), ("shuffled", "permuted.npz")):
-        distil(place, "method=ard", "+average=ema", "seed=1", f"run.folder={name}", data=data)
+        distil(place, "method=ard", "seed=1", f"run.folder={name}", data=data)
     first, second = (weights(place.folder / name) for name in ("plain", "shuffled"))
     assert all(torch.equal(value, second[key]) for key, value in first.items())
     one, other = (json.loads((place.folder / name / "result.json").read_text()) for name in ("plain", "shuffled"))
@@ -140,6 +140,7 @@ def test_it_is_evaluated_with_the_labels_of_the_first_domain_too(place):
         (["method=pgd_at"], 2, ["method.terms.adversarial: reads labels", "data.unlabelled=true", "rslad", "adaad", "ard"]),
         (["method=kd"], 2, ["method.terms.prediction: reads labels", "set method.alpha=0"]),
         (["teacher.checkpoint=auto"], 2, ["teacher.checkpoint=auto", "data@teacher_training.data=..."]),
+        (["+average=ema"], 2, ["callbacks.average: chooses the averaged weights by labels", "leave it out"]),
         (["callbacks.best.monitor=val/accuracy"], 2, ["callbacks.best.monitor=val/accuracy", "val/robust_agreement"]),
         (["transform@teacher.transform=resize", "teacher.transform.size=5"], 1, ["takes inputs (1, 8, 8)", "(1, 5, 5)"]),
         (["transform@teacher.transform=corrupt", "teacher.transform.name=fog"], 2, ["teacher.transform: fog draws noise"]),
@@ -159,6 +160,13 @@ def test_mistakes_are_one_line(place, capsys, overrides, code, words):
     error = line(capsys)
     assert all(word in error for word in words), error
     assert not (place.folder / "refused").exists()
+
+
+def test_a_pipeline_compares_models_of_the_same_inputs_and_labels(place, capsys):
+    place.run("pipeline", *FAST, "data.unlabelled=true", "transform@teacher.transform=resize", code=2)
+    told = capsys.readouterr().err
+    assert "data.unlabelled=true: the pipeline's student alone" in told
+    assert "teacher.transform: the pipeline compares" in told
 
 
 @pytest.mark.parametrize("method", METHODS)

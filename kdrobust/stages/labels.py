@@ -32,9 +32,12 @@ def _free(method: Mapping[str, Any]) -> bool:
     return not readers(objective) and bool(objective.teachers) and not objective.partners
 
 
-def _free_methods() -> list[str]:
+def free_methods() -> list[str]:
+    """The shipped methods that learn from frozen teachers and read no label."""
     names = sorted(path.stem for path in (conf_dir() / "method").glob("*.yaml") if not path.stem.startswith("_"))
-    return [name for name in names if _free(compose_group("method", name))]
+    # schedules reach for these; which numbers they hold does not matter here
+    outside = ("+epochs=1", "+threat.eps=0.1")
+    return [name for name in names if _free(compose_group("method", name, outside))]
 
 
 def _without_alpha(cfg: DictConfig) -> bool:
@@ -70,7 +73,7 @@ def label_problems(cfg: DictConfig, objective: Objective) -> list[str]:
         )
     found = readers(objective)
     if found:
-        remedy = "set method.alpha=0" if _without_alpha(cfg) else f"take one of {available(_free_methods())}"
+        remedy = "set method.alpha=0" if _without_alpha(cfg) else f"take one of {available(free_methods())}"
         problems.append(f"{', '.join(found)}: reads labels, and data.unlabelled=true has none; {remedy}")
     elif not objective.teachers:
         problems.append("method: data.unlabelled=true has no labels, and this method no teacher to learn from")

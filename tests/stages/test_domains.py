@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from kdrobust.config import compose, numbers
+from kdrobust.config import compose_group
 from kdrobust.losses import Objective
-from kdrobust.stages.labels import readers
+from kdrobust.stages.labels import free_methods, readers
 from tests.methods import METHODS
 from tests.recordings import speak
 from tests.stages.conftest import Workplace
@@ -23,6 +23,8 @@ FAST = [
 NETS = [
     line.format(who) for who in ("teacher", "student") for line in ("model@{}=mlp", "{}.network.hidden=[6]")
 ]  # fmt: skip
+
+FREE = {"rslad", "adaad", "ard", "igdm", "mtard", "saad", "article_mse"}
 
 
 def line(capsys):
@@ -169,11 +171,14 @@ def test_a_pipeline_compares_models_of_the_same_inputs_and_labels(place, capsys)
     assert "teacher.transform: the pipeline compares" in told
 
 
+def test_a_refusal_names_the_methods_that_read_no_label():
+    assert set(free_methods()) == FREE
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_is_free_of_labels_if_its_terms_are(method):
-    cfg = compose("distill", [f"method={method}"])
-    free = {"rslad", "adaad", "ard", "igdm", "mtard", "saad", "article_mse"}
-    assert (not readers(Objective(numbers(cfg.method)))) == (method in free)
+    objective = Objective(compose_group("method", method, ("+epochs=1", "+threat.eps=0.1")))
+    assert (not readers(objective)) == (method in FREE)
 
 
 @pytest.fixture(scope="module")

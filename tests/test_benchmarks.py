@@ -251,3 +251,16 @@ def test_the_page_in_docs_is_what_was_measured(scripts, capsys):
     import page
 
     assert page.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_seeds_are_rows_of_one(scripts, tmp_path, capsys):
+    import seeds
+
+    models = [{"name": name, "results": [name]} for name in ("teacher", "kd_s0", "kd_s1", "ard_s0", "kd_s12")]
+    assert seeds.grouped(models) == [
+        {"name": "teacher", "results": ["teacher"]},
+        {"name": "kd", "results": ["kd_s0", "kd_s1", "kd_s12"]},
+        {"name": "ard", "results": ["ard_s0"]},
+    ]
+    assert seeds.main([str(tmp_path)]) == 1
+    assert "no result.json of an evaluation of several models" in capsys.readouterr().err

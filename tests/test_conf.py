@@ -55,6 +55,7 @@ MOUNTS = {
     "average": ("distill", "+average={}"),
     "features": ("distill", "+features={}"),
     "teachers": ("distill", "+teachers={}"),
+    "transform": ("distill", "transform@data.transform={}"),
 }
 #: what a group's options need beside them
 BESIDE = {
@@ -134,6 +135,10 @@ def test_what_an_option_describes_is_built(group, option, tmp_path):
         assert (objective.method.sample_weight is not None) == (option == "fair")
     elif group == "average":
         assert instantiate(cfg.callbacks.average).mode == option
+    elif group == "transform":
+        assert instantiate(cfg.data).transform.keywords == {
+            key: value for key, value in to_plain(cfg.data.transform).items() if not key.startswith("_")
+        }
     elif group == "teachers":
         assert "natural" in cfg.teachers
     elif group == "evaluation":

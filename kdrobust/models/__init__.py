@@ -4,6 +4,7 @@ from kdrobust.models.checkpoint import (
     check_spec,
     checkpoint_payload,
     file_hash,
+    fit,
     load_weights,
     read_checkpoint,
     restore_classifier,
@@ -27,6 +28,7 @@ from kdrobust.models.resnet import PreActResNet, ResNet, WideResNet
 from kdrobust.models.robustbench import load_robustbench
 from kdrobust.models.state import load_state
 from kdrobust.models.timm import Timm
+from kdrobust.models.waveform import WaveformCNN
 
 __all__ = [
     "DSCNN",
@@ -42,12 +44,14 @@ __all__ = [
     "ResNet",
     "SpectrogramCNN",
     "Timm",
+    "WaveformCNN",
     "WideResNet",
     "build_classifier",
     "check_answers",
     "check_spec",
     "checkpoint_payload",
     "file_hash",
+    "fit",
     "load_imported",
     "load_robustbench",
     "load_state",

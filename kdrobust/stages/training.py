@@ -53,6 +53,7 @@ def module_arguments(cfg: DictConfig, model_node: DictConfig, data: DataModule) 
         "scheduler": scheduler if scheduler.get("factory") else None,
         "seed": int(cfg.seed),
         "payload": payload,
+        "labelled": not data.unlabelled,
     }
 
 
@@ -239,7 +240,7 @@ def _shown(name: str, value: float) -> str:
 
 
 def score(result: Mapping[str, Any]) -> float | None:
-    """What a sweep maximises: robust validation accuracy, or clean accuracy where nothing was attacked."""
+    """A sweep maximises it: robust validation accuracy, clean where nothing was attacked, agreement without labels."""
     validation = result.get("validation", {})
-    value = validation.get("robust_accuracy", validation.get("accuracy"))
+    value = validation.get("robust_accuracy", validation.get("accuracy", validation.get("robust_agreement")))
     return None if value is None else float(value)

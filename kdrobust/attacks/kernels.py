@@ -132,6 +132,9 @@ def _choose(model: nn.Module, precision: str, inputs: Tensor, known: _Known) -> 
             return None
         half = has_fast_bf16(inputs.device) and not folded.grouped
         known.automatic = torch.bfloat16 if half else torch.float32
+        if half:
+            # its weights would be a third copy that nothing climbs
+            known.folded.pop(_PLAIN)
         log.info(
             "kernels  %s (%.3g operations a sample) runs folded, in %s",
             type(model).__name__,

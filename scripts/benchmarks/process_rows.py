@@ -48,7 +48,7 @@ def startup(*, repeats: int) -> dict[str, dict[str, Any]]:
 
         def step() -> None:
             # one step of one batch and its validation; a new folder each time
-            words = ["distill", teacher, f"run.folder=runs/{next(number)}", "trainer.max_steps=1", "epochs=1"]
+            words = ["distill", teacher, f"run.folder=runs/{next(number)}", "data.limit_train=128", "data.batch_size=128", "epochs=1"]
             _run([*_KDROBUST, *words, "data.limit_validation=20", "attack.steps=1"], folder)
 
         runs: dict[str, Callable[[], object]] = {

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kdrobust.benchmark.plan import Job, chosen_blocks, each_once, jobs_of
+from kdrobust.benchmark.plan import Job, chosen_blocks, chosen_methods, each_once, jobs_of
 from kdrobust.benchmark.records import (
     Record,
     expected_seconds,
+    identity,
     read_records,
     records_path,
     settled,
@@ -22,13 +23,14 @@ from kdrobust.config.suggest import did_you_mean
 from kdrobust.errors import KdrobustError, UsageError
 from kdrobust.sweeps.progress import duration
 
-_HELP = """kdrobust benchmark suite=NAME [plan] [blocks=A,B] [n_jobs=N] [limit_minutes=M] [root=FOLDER] [results=FOLDER]
+_HELP = """kdrobust benchmark suite=NAME [plan] [key=value ...]
 
   Every method of a suite (conf/suite/NAME.yaml) on equal terms: trained, evaluated, recorded, a line a job in
   <results>/<suite>/<block>.json. What is recorded is not done again, what was cut goes on: give the same command again.
 
   plan             only say what would be done, and how long it should take by the records there are
   blocks=A,B       only these, in this order; without it all of them
+  methods=A,B      only these of a block's methods; or others, your own, which are then measured as they are
   n_jobs=N         processes side by side, each with its share of the cores (1)
   limit_minutes=M  begin no job after M minutes
   root=FOLDER      where runs land (outputs/benchmark/<suite>)
@@ -38,7 +40,7 @@ Examples
   kdrobust benchmark suite=fashion_mnist_small plan
   kdrobust benchmark suite=fashion_mnist_small blocks=main n_jobs=2 limit_minutes=60
   kdrobust benchmark suite=tiny"""
-_KEYS = ("suite", "blocks", "n_jobs", "limit_minutes", "root", "results")
+_KEYS = ("suite", "blocks", "methods", "n_jobs", "limit_minutes", "root", "results")
 
 
 class BenchmarkError(KdrobustError):
@@ -50,6 +52,7 @@ class _Wish:
     suite: str
     plan: bool = False
     blocks: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
     n_jobs: int = 1
     limit_minutes: float | None = None
     root: Path | None = None
@@ -75,7 +78,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         return 0
     wish = _parse(arguments)
     suite = read_suite(wish.suite)
-    blocks = chosen_blocks(suite, wish.blocks)
+    blocks = [chosen_methods(suite, block, wish.methods) for block in chosen_blocks(suite, wish.blocks)]
     wish = replace(wish, root=wish.root or Path("outputs", "benchmark", suite.name))
     if wish.plan:
         print(told_plan(suite, blocks, wish.results, wish.n_jobs))
@@ -135,8 +138,7 @@ def _run(suite: Suite, block: Block, wish: _Wish, until: float | None) -> list[s
     """Do what is left of a block; returns a line a failed job."""
     jobs = jobs_of(suite, block)
     path = records_path(wish.results, suite.name, block.name)
-    everything = _all_records(suite, wish.results)
-    done = settled(jobs, everything)
+    before, done = read_records(path), settled(jobs, _all_records(suite, wish.results))
     left = [job for job in jobs if job.digest not in done]
     print(f"{suite.name}, {block.name}: {len(jobs)} jobs, {len(jobs) - len(left)} recorded", flush=True)
     assert wish.root is not None
@@ -144,7 +146,7 @@ def _run(suite: Suite, block: Block, wish: _Wish, until: float | None) -> list[s
         _check(left, wish.root)
     if done:
         # what another block has recorded, or an earlier state of the suite has left over
-        write_records(path, suite, block, _own(jobs, done))
+        write_records(path, suite, block, _own(jobs, done, before))
     from kdrobust.benchmark.runner import run_jobs
 
     failed, finished, began = [], 0, time.monotonic()
@@ -155,29 +157,23 @@ def _run(suite: Suite, block: Block, wish: _Wish, until: float | None) -> list[s
             told = f"failed: {outcome.error}"
         else:
             done[outcome.job.digest] = outcome.record
-            write_records(path, suite, block, _own(jobs, done))
+            write_records(path, suite, block, _own(jobs, done, before))
             told = _told(outcome.record)
         rest = (time.monotonic() - began) / finished * (len(left) - finished)
         place = f"{len(jobs) - len(left) + finished} of {len(jobs)}"
-        print(f"{outcome.job.label}: {told} in {duration(outcome.seconds)}; {place}, {duration(rest)} to go", flush=True)
+        print(
+            f"{outcome.job.label}: {told} in {duration(outcome.seconds)}; {place}, {duration(rest)} to go", flush=True
+        )
     if finished < len(left):
         print(f"{block.name}: {len(left) - finished} jobs left; the same command goes on with them", flush=True)
     return failed
 
 
-def _own(jobs: Sequence[Job], done: dict[str, Record]) -> list[Record]:
-    """The records of a block's jobs under the names this block gives them."""
-    return [
-        {
-            **done[job.digest],
-            "method": job.method,
-            "student": job.student,
-            "seed": job.seed,
-            "values": dict(job.values),
-        }
-        for job in jobs
-        if job.digest in done
-    ]
+def _own(jobs: Sequence[Job], done: Mapping[str, Record], before: Sequence[Record]) -> list[Record]:
+    """A block's records: those of its jobs under the names it gives them, and those of methods it was not asked for."""
+    asked = {job.method for job in jobs}
+    others = [record for record in before if record["method"] not in asked]
+    return others + [{**done[job.digest], **identity(job)} for job in jobs if job.digest in done]
 
 
 def _check(jobs: Sequence[Job], root: Path) -> None:
@@ -220,9 +216,14 @@ def _parse(arguments: Sequence[str]) -> _Wish:
     return _Wish(
         suite=given["suite"],
         plan=plan,
-        blocks=tuple(name for name in given.get("blocks", "").strip("[]").split(",") if name),
+        blocks=_names(given.get("blocks", "")),
+        methods=_names(given.get("methods", "")),
         n_jobs=int(jobs),
         limit_minutes=None if minutes is None else float(minutes),
         root=Path(given["root"]) if "root" in given else None,
         results=Path(given.get("results", "benchmarks/results")),
     )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in text.strip("[]").split(",") if name)

@@ -6,9 +6,10 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
+from kdrobust import listing
 from kdrobust.benchmark.suite import Block, Overrides, Suite, Tuning, option_of, student_passes
 from kdrobust.config.suggest import available, did_you_mean
 from kdrobust.errors import UsageError
@@ -49,7 +50,8 @@ class Job:
     @property
     def digest(self) -> str:
         """Tells jobs that ask for the same thing, whatever block they stand in: 16 hex digits."""
-        asked = [self.training, self.evaluation, self.tune and asdict(self.tune), self.tune and self.method]
+        tune = self.tune and [self.tune.trials, self.tune.seed, self.tune.spaces[self.method]]
+        asked = [self.training, self.evaluation, tune]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
     @property
@@ -68,12 +70,34 @@ def chosen_blocks(suite: Suite, names: Sequence[str] = ()) -> list[Block]:
     for name in names:
         if name not in suite.blocks:
             close = did_you_mean(name, suite.blocks)
-            raise UsageError(f"blocks={name}: no block of suite {suite.name}{close}; there are {available(suite.blocks)}")
+            raise UsageError(
+                f"blocks={name}: no block of suite {suite.name}{close}; there are {available(suite.blocks)}"
+            )
     return [suite.blocks[name] for name in names or suite.blocks]
 
 
+def chosen_methods(suite: Suite, block: Block, names: Sequence[str] = ()) -> Block:
+    """A block with some methods only: its own as the suite has them, any other option of group `method` as it is.
+
+    Raises:
+        UsageError: no such method.
+    """
+    if not names:
+        return block
+    known = [option.name for option in listing.options("method")]
+    for name in names:
+        if name not in suite.methods and name not in known:
+            close = did_you_mean(name, [*suite.methods, *known])
+            raise UsageError(f"methods={name}: no method of suite {suite.name}, nor of conf/method{close}")
+    return replace(block, methods={name: suite.methods.get(name, ()) for name in names})
+
+
 def jobs_of(suite: Suite, block: Block) -> list[Job]:
-    """A block's jobs, every combination of one seed before the next: a block cut short compares all methods."""
+    """A block's jobs, every combination of one seed before the next: a block cut short compares all methods.
+
+    Raises:
+        UsageError: a method whose header tells no cost where costs are matched, or without a space where it is tuned.
+    """
     points = [dict(zip(block.grid, values, strict=True)) for values in itertools.product(*block.grid.values())]
     return [
         _job(suite, block, method, student, seed, point)
@@ -88,7 +112,11 @@ def _job(suite: Suite, block: Block, method: str, student: str, seed: int, point
     own = block.methods[method]
     option = option_of(method, own)
     cost = _student_passes(option)
-    epochs = suite.epochs if block.passes is None else max(1, round(block.passes / (cost or 1)))
+    if block.passes is not None and cost is None:
+        raise UsageError(f"blocks.{block.name}.passes: the header of conf/method/{option}.yaml tells no `Cost:`")
+    if block.tune is not None and method not in block.tune.spaces:
+        raise UsageError(f"suite {suite.name}: blocks.{block.name}.tune.spaces.{method}: is missing: what is searched?")
+    epochs = suite.epochs if block.passes is None or cost is None else max(1, round(block.passes / cost))
     training = (
         *suite.settings,
         f"epochs={epochs}",
@@ -109,7 +137,7 @@ def _job(suite: Suite, block: Block, method: str, student: str, seed: int, point
         epochs=epochs,
         passes=None if cost is None else epochs * cost,
         training=training,
-        evaluation=(*shared, *suite.evaluation),
+        evaluation=(*shared, *(suite.evaluation if block.evaluation is None else block.evaluation)),
         tune=block.tune,
     )
 

@@ -27,6 +27,11 @@ def schema() -> dict[str, Any]:
     return loaded
 
 
+def identity(job: Job) -> dict[str, Any]:
+    """What tells a job from the others of its block."""
+    return {"method": job.method, "student": job.student, "seed": job.seed, "values": dict(job.values)}
+
+
 def records_path(results: Path, suite: str, block: str) -> Path:
     """Where a block's records are kept."""
     return results / suite / f"{block}.json"
@@ -95,6 +100,6 @@ def expected_seconds(job: Job, records: Iterable[Record]) -> float | None:
     for keys in (("method", "student"), ("method",), ()):
         alike = [record for record in known if all(record[key] == getattr(job, key) for key in keys)]
         if alike:
-            training = sum(record["seconds"]["training"] / record["epochs"] for record in alike) * job.epochs
-            return (training + sum(record["seconds"]["evaluation"] for record in alike)) / len(alike)
+            training = sum(float(record["seconds"]["training"]) / record["epochs"] for record in alike) * job.epochs
+            return float(training + sum(record["seconds"]["evaluation"] for record in alike)) / len(alike)
     return None

@@ -76,7 +76,7 @@ def _attempt(job: Job, root: Path) -> Outcome:
     return Outcome(job=job, record=record, seconds=time.monotonic() - began)
 
 
-class _logged:  # noqa: N801 - a context manager that reads like one
+class _logged:
     """What the stages say goes to a file: the terminal gets a line a job."""
 
     def __init__(self, root: Path) -> None:

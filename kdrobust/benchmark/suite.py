@@ -47,6 +47,7 @@ class Block:
         seeds: of the trainings.
         grid: override key to values, each combination a point.
         settings: overrides beside the suite's.
+        evaluation: overrides of its evaluations; None: the suite's.
         passes: student passes a training sample is to cost in all; None: the suite's epochs for everyone.
         tune: None: hyper-parameters as the methods' YAMLs have them, the papers'.
     """
@@ -58,6 +59,7 @@ class Block:
     seeds: tuple[int, ...]
     grid: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     settings: Overrides = ()
+    evaluation: Overrides | None = None
     passes: float | None = None
     tune: Tuning | None = None
 
@@ -74,6 +76,7 @@ class Suite:
         evaluation: overrides of every evaluation.
         baseline: the method the others are compared with.
         students: names to overrides.
+        methods: names to overrides.
         blocks: names to blocks, in order.
     """
 
@@ -84,11 +87,12 @@ class Suite:
     evaluation: Overrides
     baseline: str
     students: Mapping[str, Overrides]
+    methods: Mapping[str, Overrides]
     blocks: Mapping[str, Block]
 
 
 _SUITE = ("epochs", "settings", "evaluation", "baseline", "seeds", "students", "methods", "blocks")
-_BLOCK = ("question", "methods", "students", "seeds", "grid", "settings", "passes", "tune")
+_BLOCK = ("question", "methods", "students", "seeds", "grid", "settings", "evaluation", "passes", "tune")
 
 
 def read_suite(name: str) -> Suite:
@@ -147,6 +151,7 @@ def parse_suite(name: str, node: Mapping[str, Any], *, told: str = "") -> Suite:
         evaluation=reader.texts(node, "evaluation", ""),
         baseline=baseline,
         students=students,
+        methods=methods,
         blocks=blocks,
     )
     if reader.problems:
@@ -200,7 +205,7 @@ class _Reader:
     def block(
         self,
         name: str,
-        node: Mapping[str, Any],
+        node: Any,
         methods: Mapping[str, Overrides],
         students: Mapping[str, Overrides],
         seeds: tuple[int, ...],
@@ -215,8 +220,6 @@ class _Reader:
         if passes is not None and not (is_number(passes) and float(passes) > 0):
             self.say(f"{place}passes", f"expected a number > 0, got {passes!r}")
             passes = None
-        if passes is not None:
-            self._costs(place, {key: methods[key] for key in chosen})
         return Block(
             name=name,
             question=str(node.get("question") or ""),
@@ -225,8 +228,9 @@ class _Reader:
             seeds=self.seeds(node, "seeds", place, seeds),
             grid=self._grid(node, place),
             settings=self.texts(node, "settings", place),
+            evaluation=self.texts(node, "evaluation", place) if "evaluation" in node else None,
             passes=passes,
-            tune=self._tuning(node.get("tune"), f"{place}tune", chosen),
+            tune=self._tuning(node.get("tune"), f"{place}tune"),
         )
 
     def _chosen(self, node: Mapping[str, Any], key: str, place: str, known: Mapping[str, Any]) -> tuple[str, ...]:
@@ -248,12 +252,7 @@ class _Reader:
             return {}
         return {str(key): tuple(str(item) for item in values) for key, values in value.items()}
 
-    def _costs(self, place: str, methods: Mapping[str, Overrides]) -> None:
-        for name, overrides in methods.items():
-            if student_passes(option_of(name, overrides)) is None:
-                self.say(f"{place}passes", f"conf/method/{option_of(name, overrides)}.yaml tells no cost in its header")
-
-    def _tuning(self, node: Any, place: str, methods: Sequence[str]) -> Tuning | None:
+    def _tuning(self, node: Any, place: str) -> Tuning | None:
         if node is None:
             return None
         known = ("trials", "seed", "spaces")
@@ -264,14 +263,14 @@ class _Reader:
         if not isinstance(trials, int) or trials < 1 or not isinstance(seed, int):
             self.say(f"{place}.trials", f"expected an integer >= 1, and a seed, got {trials!r}, {seed!r}")
             return None
-        for name in methods:
-            if not isinstance(spaces.get(name), Mapping):
-                self.say(f"{place}.spaces.{name}", "expected the parameters to search for this method")
+        if not isinstance(spaces, Mapping) or not all(isinstance(space, Mapping) for space in spaces.values()):
+            self.say(f"{place}.spaces", f"expected methods with the parameters to search, got {spaces!r}")
+            return None
         return Tuning(trials=trials, seed=seed, spaces=spaces)
 
 
 def option_of(name: str, overrides: Sequence[str]) -> str:
-    """The option of group `method` that an entry of a suite trains by: `method=...` among its overrides, or its name."""
+    """The option of group `method` that an entry of a suite trains by: its override `method=...`, or its name."""
     chosen = [text.partition("=")[2] for text in overrides if text.startswith("method=")]
     return chosen[-1] if chosen else name
 

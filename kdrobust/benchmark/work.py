@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from kdrobust.benchmark.plan import Job
+from kdrobust.benchmark.records import identity
 from kdrobust.benchmark.suite import Tuning
 from kdrobust.config import compose, ensure
 from kdrobust.stages.evaluate import measure_and_write
@@ -87,7 +88,7 @@ def do(job: Job, root: Path) -> dict[str, Any]:
         "epochs": job.epochs,
         "passes": job.passes,
         **({"tuned": tuned} if tuned else {}),
-        "validation": result["validation"],
+        "validation": {key: round(value, 6) for key, value in result["validation"].items()},
         "seconds": {"training": result["seconds"], "evaluation": evaluated["seconds"]},
         **figures(evaluated),
         "teachers": {name: _beside(place, *found) for name, found in measured.items()},
@@ -95,11 +96,6 @@ def do(job: Job, root: Path) -> dict[str, Any]:
     if result["warnings"]:
         record["warnings"] = result["warnings"]
     return record
-
-
-def identity(job: Job) -> dict[str, Any]:
-    """What tells a job from the others of its block."""
-    return {"method": job.method, "student": job.student, "seed": job.seed, "values": dict(job.values)}
 
 
 def figures(evaluated: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,4 +180,3 @@ def _tuned(job: Job, tune: Tuning, root: Path) -> dict[str, Any]:
         found.append((score, proposed))
     score, best = max(found, key=lambda pair: pair[0])
     return {"overrides": best, "trials": tune.trials, "robust_validation_accuracy": score}
-

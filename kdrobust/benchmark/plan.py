@@ -115,7 +115,7 @@ def _job(suite: Suite, block: Block, method: str, student: str, seed: int, point
     if block.passes is not None and cost is None:
         raise UsageError(f"blocks.{block.name}.passes: the header of conf/method/{option}.yaml tells no `Cost:`")
     if block.tune is not None and method not in block.tune.spaces:
-        raise UsageError(f"suite {suite.name}: blocks.{block.name}.tune.spaces.{method}: is missing: what is searched?")
+        raise UsageError(f"suite={suite.name} blocks.{block.name}.tune.spaces.{method}: is missing: what is searched?")
     epochs = suite.epochs if block.passes is None or cost is None else max(1, round(block.passes / cost))
     training = (
         *suite.settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import time
@@ -123,7 +124,9 @@ def _side_by_side(next_job: Any, root: Path, processes: int) -> Iterator[Outcome
                         at_work.append(_start(job, root, processes))
                 else:
                     worker.job, worker.began = job, time.monotonic()
-                    worker.line.send(job)
+                    # one that has just died is heard of in the next round
+                    with contextlib.suppress(OSError):
+                        worker.line.send(job)
                 yield outcome
     finally:
         for worker in at_work:
@@ -148,7 +151,7 @@ def _hear(worker: _Worker) -> tuple[Outcome, bool]:
     """What a worker says of its job, and whether it lives."""
     try:
         outcome: Outcome | int = worker.line.recv()
-    except EOFError:
+    except (EOFError, OSError):
         worker.process.join()
         code = worker.process.exitcode
         told = f"its process ended with exit code {code}" + (", killed, perhaps for want of memory" * (code == -9))

@@ -167,7 +167,7 @@ class _Reader:
         self.problems: list[str] = []
 
     def say(self, key: str, what: str) -> None:
-        self.problems.append(f"suite {self.name}: {key}: {what}")
+        self.problems.append(f"suite={self.name} {key}: {what}")
 
     def known(self, node: Mapping[str, Any], keys: Sequence[str], place: str = "") -> None:
         for key in node:

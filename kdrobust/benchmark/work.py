@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig
 
 from kdrobust.benchmark.plan import Job
 from kdrobust.benchmark.records import identity
 from kdrobust.benchmark.suite import Tuning
 from kdrobust.config import compose, ensure
+from kdrobust.evaluation import per_class, read_samples
 from kdrobust.stages.evaluate import measure_and_write
 from kdrobust.stages.run import quiet, run_stage_in
 from kdrobust.stages.setup import check_method
@@ -90,7 +92,7 @@ def do(job: Job, root: Path) -> dict[str, Any]:
         **({"tuned": tuned} if tuned else {}),
         "validation": {key: round(value, 6) for key, value in result["validation"].items()},
         "seconds": {"training": result["seconds"], "evaluation": evaluated["seconds"]},
-        **figures(evaluated),
+        **figures(place, evaluated),
         "teachers": {name: _beside(place, *found) for name, found in measured.items()},
     }
     if result["warnings"]:
@@ -98,10 +100,19 @@ def do(job: Job, root: Path) -> dict[str, Any]:
     return record
 
 
-def figures(evaluated: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's size and figures, out of the result of stage `evaluate`: counts of samples, none of them rounded."""
-    found = evaluated["evaluation"]
-    worst = found["per_class"]["worst_case"]["worst"]
+def figures(folder: Path, evaluated: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's size and figures, out of a finished evaluation: counts of samples, none of them rounded.
+
+    `robust` is over the attacks on the model itself. Examples of a student's own teacher are told, and do not count:
+    a student without a teacher meets none.
+
+    Args:
+        folder: of stage `evaluate`.
+        evaluated: its result.
+    """
+    found, samples = evaluated["evaluation"], read_samples(folder / "samples.npz")
+    stands = _stands(samples)
+    worst = per_class(samples["labels"], stands).worst
     return {
         "parameters": evaluated["model"]["parameters"],
         "flops": evaluated["model"]["flops"],
@@ -109,26 +120,32 @@ def figures(evaluated: Mapping[str, Any]) -> dict[str, Any]:
         "n": found["n"],
         "clean": found["clean"]["correct"],
         "attacks": {name: outcome["correct"] for name, outcome in found["attacks"].items()},
-        "robust": found["worst_case"]["correct"],
-        "worst_class": worst and {key: worst[key] for key in ("label", "accuracy")},
+        "robust": int(stands.sum()),
+        "worst_class": worst and {"label": worst.label, "accuracy": worst.accuracy},
         "unreliable": found["unreliable"],
         "reasons": found["reasons"],
         "versions": {name: evaluated["versions"][name] for name in ("kdrobust", "torch")},
     }
 
 
+def _stands(samples: Mapping[str, Any]) -> Any:
+    attacks = [
+        verdicts
+        for name, verdicts in samples.items()
+        if verdicts.dtype == np.bool_ and name != "worst_case" and "_from_" not in name
+    ]
+    return np.logical_and.reduce(attacks)
+
+
 def _beside(place: Path, folder: Path, evaluated: Mapping[str, Any]) -> dict[str, Any]:
     """A teacher's own figures, and how its student's answers compare with them, sample by sample."""
-    from kdrobust.evaluation import read_samples
-
     student, teacher = read_samples(place / "samples.npz"), read_samples(folder / "samples.npz")
-    stands = teacher["worst_case"]
-    kept = int((student["worst_case"] & stands).sum())
+    own = figures(folder, evaluated)
     return {
         "sha256": evaluated["checkpoint"]["sha256"],
-        **{key: figures(evaluated)[key] for key in ("parameters", "flops", "n", "clean", "robust", "unreliable")},
+        **{key: own[key] for key in ("parameters", "flops", "n", "clean", "robust", "unreliable")},
         "agreement": int((student["clean/predicted"] == teacher["clean/predicted"]).sum()),
-        "kept": kept,
+        "kept": int((_stands(student) & _stands(teacher)).sum()),
     }
 
 

@@ -6,7 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kdrobust.benchmark.page import COMMITTED, columns_of, verdict
+from kdrobust.benchmark.page import COMMITTED, columns_of, told_terms, verdict
 from kdrobust.benchmark.records import Record
 from kdrobust.benchmark.rows import read_all, rows_of
 from kdrobust.benchmark.suite import Block, Suite, read_suite
@@ -63,9 +63,7 @@ def _section(suite: Suite, block: Block, terms: str, found: Mapping[str, Sequenc
         mine = [row for row in rows if row.student == student]
         if not mine:
             continue
-        size = mine[0].records[0]
-        told = f"{student}: {size['parameters']:,} parameters, n = {size['n']:,}"
-        parts.append(f"<h3>{html.escape(told)}</h3>")
+        parts.append(f'<h3>{html.escape(student)}</h3>\n<p class="note">{html.escape(told_terms(mine))}</p>')
         parts.append(_table(columns_of(block, mine, found)))
         parts.append(f'<p class="note">{_plain(verdict(mine))}</p>')
         parts += [f'<p class="note">† {html.escape(reason)}</p>' for row in mine for reason in row.reasons]

@@ -11,6 +11,7 @@ from kdrobust.benchmark.records import Record, settled
 from kdrobust.benchmark.rows import Row, read_all, rows_of, share
 from kdrobust.benchmark.statistics import Mean
 from kdrobust.benchmark.suite import Block, Suite, read_suite
+from kdrobust.report import threat_text
 
 #: The suite whose results are committed.
 COMMITTED = "fashion_mnist_small"
@@ -37,7 +38,7 @@ t interval (95 %); nothing here was typed by hand. Also as a [leaderboard](leade
 ## How to read it
 
 - *robust* is the share of test samples right under every attack on the student: FGSM, PGD-20, APGD on cross-entropy and
-  on each target class. † marks a figure that a trust check calls unreliable.
+  towards the three nearest classes (`evaluation=benchmark`). † marks a figure that a trust check calls unreliable.
 - *difference* is in percentage points, paired by seed, with its t interval and the paired t test's p-value after Holm's
   correction among all rows of the same student. **Bold**: p < 0.05.
 - Intervals are about other seeds. Teacher and test samples are the same for all; another teacher may order methods
@@ -101,12 +102,22 @@ def _section(suite: Suite, block: Block, found: Mapping[str, Sequence[Record]]) 
         mine = [row for row in rows if row.student == student]
         if not mine:
             continue
-        size = mine[0].records[0]
-        parts.append(f"**`{student}`**: {size['parameters']:,} parameters, {size['flops']:,} FLOPs; n = {size['n']:,}.")
+        parts.append(f"**`{student}`**: {told_terms(mine)}.")
         parts.append(table(columns_of(block, mine, found)))
         parts.append(verdict(mine))
     reasons = sorted({f"† `{row.method}`: {reason}" for row in rows for reason in row.reasons})
     return "\n\n".join([*parts, *reasons])
+
+
+def told_terms(rows: Sequence[Row]) -> str:
+    """What a student's figures are about: its size, the threat, the attacks and how many test samples."""
+    first = rows[0].records[0]
+    threats = sorted({threat_text(record["threat"]) for row in rows for record in row.records})
+    attacks = [name for name in first["attacks"] if "_from_" not in name]
+    return (
+        f"{first['parameters']:,} parameters, {first['flops']:,} FLOPs; {' or '.join(threats)}; worst of "
+        f"{', '.join(attacks)}; n = {first['n']:,} test samples"
+    )
 
 
 def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[Record]]) -> list[list[str]]:
@@ -160,8 +171,9 @@ def verdict(rows: Sequence[Row]) -> str:
     beyond = [row for row in compared if row.p is not None and row.p < _LEVEL]
     better = [row for row in beyond if row.difference and row.difference.value > 0]
     worse = [row for row in beyond if row.difference and row.difference.value < 0]
+    against = " or ".join(sorted({f"`{row.against}`" for row in compared}))
     parts = [f"Most robust: {_named(rows[0])}."]
-    parts.append(f"Better than what they are compared with, beyond seed noise: {_list(better)}; worse: {_list(worse)};")
+    parts.append(f"Better than {against} beyond seed noise: {_list(better)}; worse: {_list(worse)};")
     parts.append(f"{len(compared) - len(beyond)} of {len(compared)} cannot be told apart from it.")
     return " ".join(parts)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from kdrobust.benchmark.page import COMMITTED
 from kdrobust.benchmark.rows import Row, read_all, rows_of
 from kdrobust.benchmark.suite import read_suite
+from kdrobust.report import threat_text
 from kdrobust.report.style import BLUE, GREY, VERMILLION, figure
 
 _LEVEL = 0.05
@@ -82,13 +83,15 @@ def draw(rows: Sequence[Row], path: Path, *, baseline: str, title: str, told: st
             axis.tick_params(axis="y", labelsize=8.5)
             axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
             axis.grid(axis="x")
+            axis.margins(y=0.02)
             parameters = mine[0].records[0]["parameters"]
             axis.set_title(f"{student}: {parameters:,} parameters")
         drawn.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
-        n, seeds = rows[0].records[0]["n"], max(row.robust.n for row in rows)
+        first, seeds = rows[0].records[0], max(row.robust.n for row in rows)
+        attacks = ", ".join(name for name in first["attacks"] if "_from_" not in name)
         note = (
-            f"filled: robust, hollow: clean; bars: 95 % t intervals over {seeds} seeds; n = {n:,}; dotted: {baseline}; "
-            "colour: differs from it (Holm, 5 %)"
+            f"filled: robust ({threat_text(first['threat'])}; worst of {attacks}), hollow: clean; n = {first['n']:,}\n"
+            f"bars: 95 % t intervals over {seeds} seeds; dotted: {baseline}; colour: differs from it (Holm, 5 %)"
         )
         drawn.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color="#444444")
 

@@ -41,7 +41,7 @@ def test_rows_are_means_compared_seed_by_seed(made):
     assert told_difference(baseline) == ""
     told = verdict(rows[:3])
     assert "Most robust: `gentle`." in told
-    assert "beyond seed noise: `gentle`; worse: none; 1 of 2 cannot be told apart" in told
+    assert "Better than `pgd_at` beyond seed noise: `gentle`; worse: none; 1 of 2 cannot be told apart" in told
 
 
 def test_one_seed_is_told_without_an_interval(made):
@@ -85,7 +85,10 @@ def test_the_page_has_every_question_and_says_what_is_missing(measured):
     text = page_module.benchmark_page(measured)
     assert "### Who wins?\n\nBlock `main`: 18 of 18 trainings measured." in text
     assert text.count(page_module._NOT_MEASURED) == 3
-    assert "**`small`**: 1,000 parameters, 2,000 FLOPs; n = 100." in text
+    assert (
+        "**`small`**: 1,000 parameters, 2,000 FLOPs; ℓ∞, ε = 0.1; worst of pgd20, cascade; n = 100 test samples."
+        in text
+    )
     row = next(line for line in text.splitlines() if line.startswith("| `gentle`"))
     assert "71.0 [68.5, 73.5] †" in row
     assert "| 92.0 | 72.5 |" in row

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdrobust import listing
 from kdrobust.benchmark.plan import jobs_of
 from kdrobust.benchmark.records import Record, settled
 from kdrobust.benchmark.rows import Row, read_all, rows_of, share
 from kdrobust.benchmark.statistics import Mean
 from kdrobust.benchmark.suite import Block, Suite, read_suite
+from kdrobust.headers import read_header
 from kdrobust.report import threat_text
 
 #: The suite whose results are committed.
@@ -76,7 +78,7 @@ def benchmark_page(results: Path) -> str:
     if found.get("main"):
         parts.append("![Robust accuracy of every method](benchmark.png)")
     parts += [_section(suite, block, found) for block in suite.blocks.values()]
-    parts.append(_reproduce(suite))
+    parts += [_reproduce(suite), _recipes()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -248,3 +250,19 @@ def _seconds(value: float | None) -> str:
 def _reproduce(suite: Suite) -> str:
     lines: Iterable[str] = (f"kdrobust benchmark suite={suite.name} blocks={name} n_jobs=2" for name in suite.blocks)
     return "## Made by\n\n```\n" + "\n".join([*lines, "scripts/docs.py"]) + "\n```"
+
+
+def _recipes() -> str:
+    """The papers' own settings, with what the papers report; the column for our own figures is filled by nobody yet."""
+    headers = {option.name: read_header(option.path) for option in listing.options("experiment")}
+    lines = [
+        [f"`{name}`", header.paper.replace("|", "\\|"), header["Published figures"].replace("|", "\\|"), ""]
+        for name, header in headers.items()
+        if name.startswith("paper/")
+    ]
+    return (
+        "## The papers' own settings, for those with GPUs\n\n"
+        "`kdrobust distill experiment=NAME trainer=gpu` (or the command in the file's header). CI composes and builds "
+        "each; none was trained by us, so *measured* is empty, and stays so until somebody has measured it.\n\n"
+        + table([["experiment", "source", "published", "measured"], *lines]).replace("---:", "---")
+    )

@@ -94,6 +94,9 @@ def test_the_page_has_every_question_and_says_what_is_missing(measured):
     assert "| 92.0 | 72.5 |" in row
     assert "† `gentle`: S1: gradients <masked>" in text
     assert "![Robust accuracy of every method](benchmark.png)" in text
+    recipes = [line for line in text.splitlines() if line.startswith("| `paper/")]
+    assert len(recipes) > 50
+    assert all(line.endswith("|  |") and len(line.split("|")[3].strip()) > 8 for line in recipes)
 
 
 def test_the_leaderboard_holds_the_same_rows_escaped(measured):

@@ -35,7 +35,8 @@ t interval (95 %); nothing here was typed by hand. Also as a [leaderboard](leade
   another). Hyper-parameters are the papers' as the methods' YAMLs have them; the block `tuned` gives each method the
   same number of trials on validation data.
 - **Cost**: *passes* counts forward-and-backward passes of the student a training sample over the whole training, attack
-  included; the teacher's are not in it, the wall time has both. The block `equal_passes` gives everybody the same.
+  included, and the teacher's not; *training* is wall time, on a machine with other work, *processor* the time that
+  the training itself got; both have the teacher in them. The block `equal_passes` gives everybody the same passes.
 
 ## How to read it
 
@@ -140,6 +141,7 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
         "kept",
         "passes",
         "training",
+        "processor",
         "seeds",
     ]
     lines = [
@@ -157,6 +159,7 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
             percent(row.mean(lambda record: _teacher(record, lambda it: it["kept"] / max(1, it["robust"])))),
             _whole(row.mean(lambda record: record["passes"])),
             _seconds(row.mean(lambda record: record["seconds"]["training"])),
+            _seconds(row.mean(lambda record: record["seconds"].get("training_cpu"))),
             str(row.robust.n),
         ]
         for row in rows

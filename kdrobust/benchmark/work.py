@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 from kdrobust.benchmark.plan import Job
 from kdrobust.benchmark.records import identity
 from kdrobust.benchmark.suite import Tuning
-from kdrobust.config import compose, ensure
+from kdrobust.config import compose, ensure, run_folder
 from kdrobust.evaluation import per_class, read_samples
 from kdrobust.stages.evaluate import measure_and_write
 from kdrobust.stages.run import quiet, run_stage_in
@@ -81,7 +82,10 @@ def do(job: Job, root: Path) -> dict[str, Any]:
     # before the student's clock starts
     teachers = {name: find_checkpoint(cfg, name) for name in asked_teachers(cfg, objective)}
     measured = {name: _evaluated(job, root, path) for name, path in teachers.items()}
+    begun, clock = run_folder(cfg, reuse_finished=True).exists(), time.process_time()
     trained, result = _run(cfg, f"training {job.label}")
+    # of a training that went on from an earlier process only a part would be counted
+    cpu = {} if begun else {"training_cpu": round(time.process_time() - clock, 3)}
     place, evaluated = _evaluated(job, root, trained / "best.ckpt")
     record = {
         **identity(job),
@@ -91,7 +95,7 @@ def do(job: Job, root: Path) -> dict[str, Any]:
         "passes": job.passes,
         **({"tuned": tuned} if tuned else {}),
         "validation": {key: round(value, 6) for key, value in result["validation"].items()},
-        "seconds": {"training": result["seconds"], "evaluation": evaluated["seconds"]},
+        "seconds": {"training": result["seconds"], "evaluation": evaluated["seconds"], **cpu},
         **figures(place, evaluated),
         "teachers": {name: _beside(place, *found) for name, found in measured.items()},
     }

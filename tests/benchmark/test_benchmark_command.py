@@ -31,7 +31,7 @@ def test_trained_to_be_robust_is_more_robust(tiny):
     for entry in found.values():
         assert entry["robust"] <= min(entry["attacks"].values()) <= entry["clean"] <= entry["n"] == 200
     assert teacher["kept"] <= min(teacher["robust"], found["rslad"]["robust"])
-    assert (found["standard"]["passes"], found["pgd_at"]["passes"]) == (10, 110)
+    assert (found["standard"]["passes"], found["pgd_at"]["passes"]) == (8, 88)
 
 
 def test_what_is_recorded_is_not_done_again(tiny, monkeypatch, capsys):
@@ -46,17 +46,20 @@ def test_what_is_recorded_is_not_done_again(tiny, monkeypatch, capsys):
 def test_a_lost_record_is_made_again_from_finished_runs(tiny, monkeypatch):
     monkeypatch.chdir(tiny)
     path = tiny / "benchmarks" / "results" / "tiny" / "main.json"
-    before = path.read_text()
+    before = read_records(path)
     path.unlink()
     monkeypatch.setattr("kdrobust.stages.distill.run", lambda cfg, folder: pytest.fail("trained again"))
     assert main(["benchmark", "suite=tiny"]) == 0
-    assert path.read_text() == before
+    # how much processor time a training took is known only to the process that did it
+    assert all(entry["seconds"].pop("training_cpu") > 0 for entry in before)
+    assert read_records(path) == before
 
 
 @pytest.fixture
 def quick(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(work, "do", lambda job, root: record(job))
+    monkeypatch.setattr(work, "check_job", lambda job, root: None)
     return tmp_path / "benchmarks" / "results" / "tiny" / "main.json"
 
 

@@ -116,7 +116,7 @@ def test_a_record_holds_student_and_teachers_side_by_side(tmp_path, monkeypatch)
         "sha256": "c" * 64, "parameters": 10, "flops": 20, "n": 6, "clean": 5, "robust": 4, "unreliable": False,
         "agreement": 0, "kept": 3,
     }  # fmt: skip
-    assert made["seconds"] == {"training": 7.0, "evaluation": 2.5}
+    assert made["seconds"] == {"training": 7.0, "evaluation": 2.5, "training_cpu": made["seconds"]["training_cpu"]}
     assert made["validation"]["accuracy"] == 0.123457
     assert made["warnings"] == ["collapsed"]
 

@@ -147,3 +147,11 @@ def test_whoever_leaves_early_stops_the_workers(jobs, tmp_path, monkeypatch):
     next(running)
     running.close()
     assert len(ended) == 2
+
+
+def test_a_spawned_process_does_the_job_it_is_sent(tmp_path):
+    made = suite(settings=["data=digit"])
+    jobs = jobs_of(made, made.blocks["main"])[:1]
+    (outcome,) = run_jobs(jobs, root=tmp_path, processes=2)
+    assert outcome.job == jobs[0]
+    assert "did you mean digits" in outcome.error

@@ -191,6 +191,9 @@ def draw(points: Sequence[Point], path: Path, *, x: str = "parameters") -> None:
 def _below(folder: Path) -> Iterator[Point]:
     for path in sorted(folder.rglob("result.json")):
         result = read_json(path)
+        if (result.get("files") or {}).get("detector"):
+            # no classifier; and a detector has no figure without an attack that knows it
+            continue
         run = path.parent.relative_to(folder).as_posix()
         rows = result.get("models") if result.get("stage") == "evaluate" else None
         entries = [(f"{run}: {row['name']}", row["results"][0]) for row in rows] if rows else [(run, result)]

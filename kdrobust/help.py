@@ -27,6 +27,7 @@ Usage
   kdrobust search wandb NAME        a search of conf/search as a W&B sweep file
   kdrobust doctor                   versions, devices, data found, what is missing and how to get it
   kdrobust predict MODEL input=...  names and probabilities of images, by a checkpoint or an exported model
+  kdrobust detect checkpoint=...    scores of images by a detector of attacks, flagged at a false-positive rate
   kdrobust report FOLDER ...        one HTML page of every run below; --watch serves it here while runs go on
   kdrobust reproduce RESULT.JSON    run a finished run again and compare figures and weights, bit by bit
   kdrobust benchmark suite=NAME     every method on equal terms, in pieces; plan: what it would do and how long

@@ -88,6 +88,11 @@ def uniform(keys: Tensor, shape: Sequence[int], *, seed: int, dtype: torch.dtype
     return _uniform(keys, shape, (seed,), dtype)[0]
 
 
+def uniforms(keys: Tensor, shape: Sequence[int], *, seeds: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """`uniform` for several seeds at once, [S, B, *shape]: for small blocks the number of operations is what counts."""
+    return _uniform(keys, shape, seeds, dtype)
+
+
 def normal(keys: Tensor, shape: Sequence[int], *, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Standard normal numbers, one block of `shape` per key, by the Box-Muller transform. See `uniform`."""
     # both at once: for a small batch the number of operations is what counts

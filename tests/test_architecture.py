@@ -16,9 +16,9 @@ PACKAGE = ROOT / "kdrobust"
 HEIGHTS = (
     ("errors", "spec", "randomness", "version", "intervals"),
     ("config", "tracking", "headers", "refusal"),
-    ("models", "data", "distributed"),
+    ("models", "data", "distributed", "transforms"),
     ("losses", "attacks", "views", "serving"),
-    ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance", "export"),
+    ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance", "export", "detection"),
     ("stages",),
     (
         *("cli", "launch", "multirun", "shorthand", "resuming", "listing", "help", "doctor", "reproduce", "frontier"),

@@ -17,7 +17,7 @@ SCRIPTS = Path(__file__).parents[1] / "scripts" / "benchmarks"
 @pytest.fixture
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    names = ("timing", "plain", "libraries", "training_rows", "evaluation_rows", "run")
+    names = [path.stem for path in SCRIPTS.glob("*.py")]
     yield
     for name in names:
         sys.modules.pop(name, None)
@@ -134,3 +134,133 @@ def test_unknown_row(scripts, capsys):
         run.main(["--rows", "attack_vit"])
     assert stop.value.code == 2
     assert "attack_resnet18" in capsys.readouterr().err
+
+
+def test_times_taken_elsewhere_are_compared_alike(scripts):
+    import timing
+
+    table = timing.compared({"base": [(4.0, 2.0), (6.0, 2.0), (40.0, 2.0)], "fast": [(2.0, 0.0)]})
+    assert table["fast"]["speed"] == 3.0
+    assert table["base"]["processor_speed"] == 1.0
+
+
+def test_a_straight_line_is_told_from_a_bent_one(scripts):
+    import training_rows
+
+    def bent(*seconds):
+        table = {str(place): {"seconds": [value], "answer": None} for place, value in enumerate(seconds)}
+        found = training_rows._straight((1, 2, 3, 4), table)
+        return max(abs(row["reached"]["of the line"] - 1) for row in found.values())
+
+    assert bent(3.0, 5.0, 7.0, 9.0) < 1e-9
+    assert bent(1.0, 4.0, 9.0, 16.0) > 0.1
+
+
+def test_several_teachers_have_a_term_each(scripts):
+    import training_rows as rows
+
+    spec = rows.DIGITS
+    student = rows._network(rows.SHAPES["mlp"][0], spec)
+    inputs, labels = rows._batch(spec, 8)
+    asked = []
+
+    class Teacher(nn.Module):
+        def forward(self, inputs):
+            asked.append(self)
+            return torch.zeros(len(inputs), 10)
+
+    teachers = {name: Teacher().eval() for name in ("teacher", "teacher2", "teacher3")}
+    step = rows._our_step(student, teachers, inputs, labels, precision="exact", steps=1)
+    assert step() > 0
+    assert {id(teacher) for teacher in asked} == {id(teacher) for teacher in teachers.values()}
+
+
+def test_stored_answers_ask_no_teacher(scripts):
+    import training_rows as rows
+
+    class Broken(nn.Module):
+        def forward(self, inputs):
+            raise AssertionError("asked")
+
+    student = rows._network(rows.SHAPES["mlp"][0], rows.DIGITS)
+    inputs, labels = rows._batch(rows.DIGITS, 8)
+    outputs = {"teacher.clean": torch.zeros(8, 10)}
+    options = {"precision": "exact", "steps": 1}
+    assert rows._our_step(student, {"teacher": Broken()}, inputs, labels, outputs=outputs, **options)() > 0
+    with pytest.raises(AssertionError, match="asked"):
+        rows._our_step(student, {"teacher": Broken()}, inputs, labels, **options)()
+
+
+def test_lightning_and_the_bare_loop_take_the_same_steps(scripts, monkeypatch):
+    import framework_rows
+
+    monkeypatch.setattr(framework_rows, "SETTINGS", {"mlp": (["model@student=mlp", "data=digits"], None, 1)})
+    table = framework_rows.overhead("mlp", repeats=1)
+    assert list(table) == ["bare loop", "kdrobust under Lightning"]
+    assert all(len(row["seconds"]) == 1 and row["seconds"][0] > 0 for row in table.values())
+
+
+def test_pipelines_give_as_many_images(scripts):
+    import framework_rows
+
+    table = framework_rows.pipeline(repeats=1, count=100, size=30)
+    theirs, ours = (row["reached"]["images"] for row in table.values())
+    # ours leaves an incomplete last batch out
+    assert ours == theirs - theirs % 30 == 90
+
+
+REPORT = {
+    "machine": {"torch": "2", "threads": 2},
+    "settings": {"pgd20_wide_cnn": ["data=fashion_mnist"]},
+    "rows": {
+        "framework_mlp": {
+            "bare loop": {"seconds": [1.0, 1.0, 9.0], "speed": 1.0},
+            "kdrobust under Lightning": {"seconds": [1.1], "speed": 0.9},
+        },
+        "pgd20_wide_cnn": {
+            "torchattacks": {"seconds": [6.0], "speed": 1.0, "reached": {"robust": 3}},
+            "Foolbox": {"absent": "not installed"},
+            "ART": {"seconds": [4.0], "speed": 1.5},
+            "kdrobust, bf16, keep=fooling, exact_steps=2": {"seconds": [2.0], "speed": 3.0},
+        },
+    },
+}
+
+
+def test_targets_say_what_is_met_and_what_was_not_measured(scripts):
+    import page
+
+    told = {wanted.split(" (")[0]: verdict for wanted, *verdict in page.targets(REPORT)}
+    assert told["Lightning, callbacks and logging over a bare loop, digits MLP"] == ["+10.0%", "yes"]
+    # the fastest of the libraries counts, and one that is absent does not
+    assert told["PGD-20 on a robust CNN over the fastest library"] == ["2.00 ×", "**no**"]
+    assert told["sweep of 12 on two processes over 12 commands"] == ["not measured", ""]
+
+
+def test_the_page_shows_every_row(scripts):
+    import page
+
+    text = page.page(REPORT, "# Title\n\n{tables}\n")
+    assert text.startswith("# Title\n\n## Targets\n")
+    assert "| torchattacks | 6000.0 | 1.00 | robust 3 |" in text
+    assert "| Foolbox |  |  | not run: not installed |" in text
+    assert "`data=fashion_mnist`" in text
+
+
+def test_the_page_in_docs_is_what_was_measured(scripts, capsys):
+    import page
+
+    assert page.main(["--check"]) == 0, capsys.readouterr().err
+
+
+def test_seeds_are_rows_of_one(scripts, tmp_path, capsys):
+    import seeds
+
+    models = [{"name": name, "results": [name]} for name in ("teacher", "kd_s0", "kd_s1", "ard_s0", "kd_s12")]
+    assert seeds.grouped(models) == [
+        {"name": "teacher", "results": ["teacher"]},
+        {"name": "kd", "results": ["kd_s0", "kd_s1", "kd_s12"]},
+        {"name": "ard", "results": ["ard_s0"]},
+    ]
+    assert seeds.main([str(tmp_path)]) == 1
+    assert "no result.json of an evaluation of several models" in capsys.readouterr().err

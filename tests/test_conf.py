@@ -30,7 +30,11 @@ OPTIONS = sorted(
 )
 RECIPES = [option for group, option in OPTIONS if group == "experiment" and option.startswith("paper/")]
 #: values that only a user has
+_DETECTION = ["data.source.classifier=some.ckpt", "data.source.surrogate=other.ckpt"]
 GIVEN = {
+    "detection": _DETECTION,
+    "detector": ["data=detection", *_DETECTION],
+    **{f"detection/{name}": _DETECTION for name in ("teacher", "student", "adversarial")},
     "image_folder": ["data.source.path=somewhere"],
     "npz": ["data.source.path=some.npz"],
     "spoken_words": ["data.source.path=somewhere"],
@@ -52,12 +56,14 @@ MOUNTS = {
     "average": ("distill", "+average={}"),
     "features": ("distill", "+features={}"),
     "teachers": ("distill", "+teachers={}"),
+    "transform": ("distill", "transform@data.transform={}"),
 }
 #: what a group's options need beside them
 BESIDE = {
     "weighting": ["method=dtkd"],
     "features": ["method=kd", "features.student=network.1", "features.teacher=network.2"],
     "teachers": ["method=iad_2"],
+    "evaluation/detection": ["data=detection"],
 }
 
 
@@ -67,7 +73,7 @@ def composed_once(group, option):
     if option in RECIPES:
         stage = recipe_stage(option)
     overrides = [spelling.format(option), *GIVEN.get(option, []), *NEEDS.get(stage, [])]
-    return compose(stage, [*BESIDE.get(group, []), *overrides])
+    return compose(stage, [*BESIDE.get(group, []), *BESIDE.get(f"{group}/{option}", []), *overrides])
 
 
 def composed(group, option):
@@ -130,15 +136,23 @@ def test_what_an_option_describes_is_built(group, option, tmp_path):
         assert (objective.method.sample_weight is not None) == (option == "fair")
     elif group == "average":
         assert instantiate(cfg.callbacks.average).mode == option
+    elif group == "transform":
+        assert instantiate(cfg.data).transform.keywords == {
+            key: value for key, value in to_plain(cfg.data.transform).items() if not key.startswith("_")
+        }
     elif group == "teachers":
         assert "natural" in cfg.teachers
     elif group == "evaluation":
         attacks = instantiate(cfg.evaluation.attacks)
-        assert all(attack.describe()["threat"]["eps"] == 0.1 for attack in attacks.values())
+        adaptive = cfg.evaluation.get("adaptive")
+        described = [
+            attack.describe() for attack in [*attacks.values(), *([instantiate(adaptive)] if adaptive else [])]
+        ]
+        assert all(each["threat"]["eps"] == 0.1 for each in described)
     elif group in ("experiment", "debug"):
         objective = Objective.from_method(numbers(cfg.method))
         assert objective.references
-        assert all(instantiate(cfg.callbacks).values())
+        assert all(made for key, made in instantiate(cfg.callbacks).items() if cfg.callbacks[key] is not None)
         weights = [torch.nn.Parameter(torch.zeros(1))]
         optimizer = instantiate(cfg.optimizer)(params=weights)
         if option in RECIPES:

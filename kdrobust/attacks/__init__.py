@@ -9,6 +9,7 @@ from kdrobust.attacks.ddn import DDN
 from kdrobust.attacks.fmn import FMN
 from kdrobust.attacks.goals import GOALS, Target
 from kdrobust.attacks.gradient import GradientAttack
+from kdrobust.attacks.joint import JointAttack
 from kdrobust.attacks.none import NoAttack
 from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.square import Square
@@ -25,6 +26,7 @@ __all__ = [
     "CarliniWagner",
     "Cascade",
     "GradientAttack",
+    "JointAttack",
     "NoAttack",
     "Square",
     "Target",

@@ -56,6 +56,7 @@ class GradientAttack:
         precision: what is climbed in eval mode, see `kdrobust.attacks.kernels.climbed`: `exact`, the model itself;
             `fp32`, its folded form; `bf16`, that in half precision; `auto`, by the network's size and the hardware.
             Verdicts of `run` are the exact model's.
+        compile: run the folded form through `torch.compile`: tens of seconds once, and again at a new batch size.
         eot: draws of the model's own noise that each gradient, and each verdict, is a mean of (expectation over
             transformation, Athalye et al. 2018); 1 for models without. Costs as many times more.
 
@@ -80,6 +81,7 @@ class GradientAttack:
         targeted: bool = False,
         eot: int = 1,
         precision: str = "exact",
+        compile: bool = False,
         exact_steps: int = 0,
     ) -> None:
         self.threat = threat
@@ -94,10 +96,13 @@ class GradientAttack:
         self.targeted = targeted
         self.eot = count("eot", eot, least=1)
         self.precision = choice("precision", precision, PRECISIONS)
+        self.compile = compile
         self.exact_steps = count("exact_steps", exact_steps, least=0)
         self._bind = find_goal(goal)
         if self.keep == "fooling" and (self.momentum or self.eot > 1):
             raise UsageError("attack.keep=fooling: goes with momentum=0 and eot=1; use keep=best")
+        if self.compile and self.precision == "exact":
+            raise UsageError("attack.compile=true: the exact model is never compiled; set attack.precision=auto")
         if self.keep != "fooling" and self.exact_steps:
             raise UsageError(f"attack.exact_steps={exact_steps}: goes with keep=fooling alone; set it to 0")
 
@@ -218,6 +223,7 @@ class GradientAttack:
             "targeted": self.targeted,
             "eot": self.eot,
             "precision": self.precision,
+            **({"compile": True} if self.compile else {}),
             **({"exact_steps": self.exact_steps} if self.keep == "fooling" else {}),
         }
 
@@ -277,8 +283,10 @@ class GradientAttack:
         """The same, with the forms of model and teacher that are climbed."""
         teacher = target.teacher
         if teacher is not None and self.goal in NEED_LIVE_TEACHER:
-            teacher = climbed(teacher, self.precision, target.inputs)
-        model = target.model if self.model_mode != "eval" else climbed(target.model, self.precision, target.inputs)
+            teacher = climbed(teacher, self.precision, target.inputs, compiled=self.compile)
+        model = target.model
+        if self.model_mode == "eval":
+            model = climbed(model, self.precision, target.inputs, compiled=self.compile)
         if model is target.model and teacher is target.teacher:
             return target
         return replace(target, model=model, teacher=teacher)

@@ -21,6 +21,7 @@ WORTHWHILE = 2_000_000
 _NAMES = {None: "exact", torch.float32: "fp32", torch.bfloat16: "bf16"}
 #: Samples that a folded model is compared on with the exact one before it is used.
 _COMPARED = 4
+_PLAIN = (torch.float32, False)
 
 
 @dataclass
@@ -28,7 +29,8 @@ class _Known:
     """What was found out about a model."""
 
     foldable: bool = True
-    folded: dict[torch.dtype, Folded] = field(default_factory=dict)
+    #: By what it computes in and whether it is compiled.
+    folded: dict[tuple[torch.dtype, bool], Folded] = field(default_factory=dict)
     #: What `auto` decided; None: not yet, or the exact model where it is `small`.
     automatic: torch.dtype | None = None
     small: bool = False
@@ -37,7 +39,7 @@ class _Known:
 _KNOWN: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
 
 
-def climbed(model: Model, precision: str, inputs: Tensor) -> Model:
+def climbed(model: Model, precision: str, inputs: Tensor, *, compiled: bool = False) -> Model:
     """What an attack climbs in place of a model in eval mode, with the model's weights as they are now.
 
     The folded form is made once a model and refreshed by each call, so it is right for as long as the weights stay:
@@ -50,6 +52,7 @@ def climbed(model: Model, precision: str, inputs: Tensor) -> Model:
             `bf16`, that with convolutions in half precision; `auto`, for networks from two million operations on
             bf16 where the hardware has it and no convolution is grouped, otherwise fp32; smaller ones exact.
         inputs: the batch, [B, ...].
+        compiled: the folded form through `torch.compile`.
     """
     if precision == "exact" or not isinstance(model, nn.Module) or inputs.dim() != 4 or not len(inputs):
         return model
@@ -64,7 +67,8 @@ def climbed(model: Model, precision: str, inputs: Tensor) -> Model:
         dtype = _choose(model, precision, inputs, known)
         if dtype is None:
             return model
-        folded = known.folded.get(dtype) or known.folded.setdefault(dtype, Folded(model, dtype))
+        key = (dtype, compiled)
+        folded = known.folded.get(key) or known.folded.setdefault(key, Folded(model, dtype, compiled=compiled))
     except NotFoldable as reason:
         known.foldable = False
         log.info("kernels  %s runs as it is: %s", type(model).__name__, reason)
@@ -121,7 +125,7 @@ def _choose(model: nn.Module, precision: str, inputs: Tensor, known: _Known) -> 
             _first(model, inputs, known)
         return wanted
     if known.automatic is None:
-        folded = known.folded.get(torch.float32) or _first(model, inputs, known)
+        folded = known.folded.get(_PLAIN) or _first(model, inputs, known)
         operations = folded.flops(inputs)
         if operations < WORTHWHILE:
             known.small = True
@@ -140,7 +144,7 @@ def _choose(model: nn.Module, precision: str, inputs: Tensor, known: _Known) -> 
 def _first(model: nn.Module, inputs: Tensor, known: _Known) -> Folded:
     folded = Folded(model)
     check_folded(model, folded, inputs[:_COMPARED])
-    return known.folded.setdefault(torch.float32, folded)
+    return known.folded.setdefault(_PLAIN, folded)
 
 
 def _at_most(model: nn.Module, inputs: Tensor) -> int:

@@ -15,13 +15,15 @@ from kdrobust.attacks.result import AttackResult, higher
 from kdrobust.attacks.samples import EvaluationAttack, Findings, Samples, prepared
 from kdrobust.attacks.settings import choice, count, number
 from kdrobust.attacks.slope import look
-from kdrobust.attacks.squares import next_l2, next_linf, start_l2, start_linf
+from kdrobust.attacks.squares import draws_of_queries, next_l2, next_linf, start_l2, start_linf
 from kdrobust.attacks.threat import Threat, per_sample
 from kdrobust.errors import AttackError
 from kdrobust.randomness import address
 
 #: After how many of 10,000 queries the squares' share of the image halves.
 HALVINGS = (10, 50, 200, 1000, 2000, 4000, 6000, 8000)
+#: Queries whose random numbers are drawn together.
+_BLOCK = 64
 
 
 class Square(EvaluationAttack):
@@ -139,16 +141,20 @@ class Square(EvaluationAttack):
         fooled = samples.wrong(point, logits)
         begun, value, spent = value, value.clone(), torch.where(fooled, 1, self.queries)
         rows, on, climb = torch.arange(len(samples), device=point.device), samples, samples.bind(self._bind)
+        draws: list[Tensor] = []
         for query in range(1, self.queries):
             if self.compact and bool(fooled[rows].any()):
-                rows = rows[~fooled[rows]]
+                stays = ~fooled[rows]
+                rows, draws = rows[stays], [numbers[stays] for numbers in draws]
                 on = samples.rows(rows)
                 climb = on.bind(self._bind)
             if not len(rows):
                 break
-            share = self.share(query)
+            if not draws:
+                seeds = [address(seed, "query", number) for number in range(query, min(query + _BLOCK, self.queries))]
+                draws = list(draws_of_queries(self.threat, on.inputs, on.keys, seeds=seeds).flip(0))
             now = point[rows]
-            proposal = change(self.threat, now, on.inputs, on.keys, share=share, seed=address(seed, "query", query))
+            proposal = change(self.threat, now, on.inputs, draws.pop(), share=self.share(query))
             risen, logits = look(on.model, climb, proposal)
             wrong = on.wrong(proposal, logits)
             spent[rows] = torch.where(wrong & ~fooled[rows], query + 1, spent[rows])
@@ -157,6 +163,10 @@ class Square(EvaluationAttack):
             point[rows] = torch.where(per_sample(better, now), proposal, now)
             value[rows] = torch.where(better, risen, value[rows])
             fooled[rows] |= wrong
+        if on.model is not on.exact and len(rows := torch.nonzero(~fooled).flatten()):
+            # the exact model looks once at what the form that was asked could not break
+            with torch.no_grad():
+                fooled[rows] = samples.exact(point[rows]).argmax(dim=1) != samples.labels[rows]
         return AttackResult(adversarial=point, goal_start=begun, goal_end=value, fooled=fooled), spent
 
     def share(self, query: int) -> float:

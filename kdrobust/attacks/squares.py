@@ -1,12 +1,13 @@
 """Proposals of the square attack: where each sample's next square lies and what is put there.
 
-Every function takes `threat`, clean `inputs` [B, C, H, W], `keys` [B] and the `seed` that addresses the draws, and
-returns points [B, C, H, W] inside ball and box.
+Every function takes `threat`, clean `inputs` [B, C, H, W] and what addresses or is the draws, and returns points
+[B, C, H, W] inside ball and box.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,11 +23,24 @@ def start_linf(threat: Threat, inputs: Tensor, keys: Tensor, *, seed: int) -> Te
     return threat.project(inputs + threat.radius * _signs(draws), inputs, threat.radius)
 
 
-def next_linf(threat: Threat, point: Tensor, inputs: Tensor, keys: Tensor, *, share: float, seed: int) -> Tensor:
-    """A square set to ±ε, one sign a channel. `point` [B, C, H, W]: the best so far; `share`: of the image's area."""
+def draws_of_queries(threat: Threat, inputs: Tensor, keys: Tensor, *, seeds: Sequence[int]) -> Tensor:
+    """What the next points of several queries are made from, a seed each: [S, B, n], uniform in [0, 1)."""
+    numbers = (2 if threat.norm == "linf" else 5) + inputs.shape[1]
+    return randomness.uniforms(keys, (numbers,), seeds=seeds, dtype=inputs.dtype)
+
+
+def next_linf(threat: Threat, point: Tensor, inputs: Tensor, draws: Tensor, *, share: float) -> Tensor:
+    """A square set to ±ε, one sign a channel.
+
+    Args:
+        threat: ball and box.
+        point: the best so far, [B, C, H, W].
+        inputs: clean x.
+        draws: of this query, [B, n], see `draws_of_queries`.
+        share: of the image's area.
+    """
     count, channels, height, width = inputs.shape
     side = _side(share, height, width, least=1)
-    draws = randomness.uniform(keys, (2 + channels,), seed=seed, dtype=inputs.dtype)
     inside = _inside(_corner(draws[:, 0], height - side), _corner(draws[:, 1], width - side), side, height, width)
     moved = inputs + threat.radius * _signs(draws[:, 2:]).view(count, channels, 1, 1)
     return threat.project(torch.where(inside, moved, point), inputs, threat.radius)
@@ -48,14 +62,13 @@ def start_l2(threat: Threat, inputs: Tensor, keys: Tensor, *, seed: int) -> Tens
     return threat.project(inputs + noise, inputs, threat.radius)
 
 
-def next_l2(threat: Threat, point: Tensor, inputs: Tensor, keys: Tensor, *, share: float, seed: int) -> Tensor:
+def next_l2(threat: Threat, point: Tensor, inputs: Tensor, draws: Tensor, *, share: float) -> Tensor:
     """The length in one square moved into another, with what of ε is unused, along the old content plus a bump.
 
     Arguments as for `next_linf`.
     """
     count, channels, height, width = inputs.shape
     side = _side(share, height, width, least=3)
-    draws = randomness.uniform(keys, (5 + channels,), seed=seed, dtype=inputs.dtype)
     tops, lefts = (_corner(draws[:, :2], height - side), _corner(draws[:, 2:4], width - side))
     into = _window(tops[:, 0], lefts[:, 0], side, channels)
     away = _window(tops[:, 1], lefts[:, 1], side, channels)

@@ -101,6 +101,9 @@ RULES: dict[str, Rule] = {
     "model.trust": Rule(accepts=lambda value: isinstance(value, bool), expected="true or false"),
     "teacher.checkpoint": _TEXT_OR_NULL,
     "teacher.outputs": _TEXT_OR_NULL,
+    "teacher.transform": _NODE_OR_NULL,
+    "teacher_training.data": _NODE_OR_NULL,
+    "teacher_training.threat": _NODE_OR_NULL,
     "teacher.precision": Rule(
         accepts=lambda value: value in ("auto", "exact", "fp32", "bf16"), expected="auto, exact, fp32 or bf16"
     ),

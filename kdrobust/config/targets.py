@@ -39,6 +39,7 @@ REFUSED = (
     *(f"kdrobust.models.{name}" for name in ("checkpoint", "foreign", "robustbench", "state")),
     "kdrobust.data.idx",
     "kdrobust.data.pickles",
+    "kdrobust.detection.command",
     "torchvision.io",
     "torchvision.utils",
     "torchvision.datasets.utils",

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+#: The label of a sample whose class is not known, or not to be looked at.
+UNKNOWN = -1
+
 
 @dataclass
 class Batch:
@@ -14,7 +17,7 @@ class Batch:
 
     Attributes:
         inputs: [B, *shape], values in [0, 1] (uint8 until it has reached the device).
-        labels: [B] int64 in 0 .. K-1.
+        labels: [B] int64 in 0 .. K-1; `UNKNOWN` where the data are used without labels.
         indices: [B] int64, each sample's place in its split: the address of its random draws.
         adversarial: [B, *shape], set by the attack; None until then.
         survived: [B] steps of the inner attack each sample withstood, where a method counts them.

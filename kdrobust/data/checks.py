@@ -13,11 +13,12 @@ from kdrobust.errors import DataError
 _CHUNK = 4096
 
 
-def check_arrays(arrays: Arrays) -> int:
+def check_arrays(arrays: Arrays, *, unlabelled: bool = False) -> int:
     """Check a data set.
 
     Args:
         arrays: what a source gave.
+        unlabelled: do not look at the training labels; class names or test labels say how many classes there are.
 
     Returns:
         The number of classes K.
@@ -28,13 +29,14 @@ def check_arrays(arrays: Arrays) -> int:
     where = arrays.origin
     for x_name, y_name in (("x_train", "y_train"), ("x_test", "y_test")):
         images, labels = getattr(arrays, x_name), getattr(arrays, y_name)
-        _check_labels(labels, f"{where}: {y_name}")
+        if not (unlabelled and y_name == "y_train"):
+            _check_labels(labels, f"{where}: {y_name}")
         _check_shape(images, f"{where}: {x_name}")
         if len(images) != len(labels):
             raise DataError(f"{where}: {x_name} has {len(images)} samples, {y_name} has {len(labels)}; make them match")
         _check_values(images, f"{where}: {x_name}", arrays.bounds)
     _check_same_form(arrays)
-    return _check_classes(arrays)
+    return _check_classes(arrays, "y_test" if unlabelled else "y_train")
 
 
 def _check_shape(images: Pixels, key: str) -> None:
@@ -101,16 +103,17 @@ def _check_same_form(arrays: Arrays) -> None:
         )
 
 
-def _check_classes(arrays: Arrays) -> int:
-    where = arrays.origin
-    highest = int(arrays.y_train.max())
-    # without names the training labels say how many classes there are; a stray label must not allocate gigabytes
-    if not arrays.class_names and highest >= len(arrays.y_train):
-        raise DataError(f"{where}: y_train holds the label {highest}; number the classes 0 .. K-1")
+def _check_classes(arrays: Arrays, counted: str) -> int:
+    where, known = arrays.origin, getattr(arrays, counted)
+    highest = int(known.max())
+    # without names these labels say how many classes there are; a stray label must not allocate gigabytes
+    if not arrays.class_names and highest >= len(known):
+        raise DataError(f"{where}: {counted} holds the label {highest}; number the classes 0 .. K-1")
     classes = len(arrays.class_names) or highest + 1
     if classes < 2:
-        raise DataError(f"{where}: y_train holds one class only; a classifier needs two")
-    for key, labels in (("y_train", arrays.y_train), ("y_test", arrays.y_test)):
+        raise DataError(f"{where}: {counted} holds one class only; a classifier needs two")
+    for key in dict.fromkeys((counted, "y_test")):
+        labels = getattr(arrays, key)
         if int(labels.max()) >= classes:
             raise DataError(
                 f"{where}: {key} holds the label {int(labels.max())}, but there are {classes} classes "

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from kdrobust.data.arrays import Arrays, Source, content_hash
 from kdrobust.data.augmentation import Augment, Augmentation
-from kdrobust.data.batch import Batch
+from kdrobust.data.batch import UNKNOWN, Batch
 from kdrobust.data.checks import check_arrays
 from kdrobust.data.dataset import BatchDataset, as_it_is
 from kdrobust.data.partition import SPLITS, partition
 from kdrobust.data.splits import Split, channel_statistics, make_split, to_unit
+from kdrobust.data.transformed import transformed
 from kdrobust.distributed.sampler import ShuffledBatches, UnpaddedDistributedSampler, position
 from kdrobust.errors import CheckpointError, DataError, UsageError
 from kdrobust.randomness import address
@@ -54,6 +57,10 @@ class DataModule(pl.LightningDataModule):
         limit_train: use at most so many training samples, chosen by class in proportion; None: all.
         limit_validation: the same for validation.
         limit_test: the same for test.
+        transform: makes, called with `spec=`, what every sample of all splits passes once, before everything else: see
+            `kdrobust.transforms`. None: samples are as the source gives them.
+        unlabelled: forget the labels of training and validation samples where they are read: every label of theirs is
+            `UNKNOWN`, and neither the splits nor the fingerprint depend on what it was. The test set keeps its labels.
 
     Raises:
         ValueError: a value out of its range; the message begins with the argument's name.
@@ -76,6 +83,8 @@ class DataModule(pl.LightningDataModule):
         limit_train: int | None = None,
         limit_validation: int | None = None,
         limit_test: int | None = None,
+        transform: Callable[..., nn.Module] | None = None,
+        unlabelled: bool = False,
     ) -> None:
         super().__init__()
         limits = {"limit_train": limit_train, "limit_validation": limit_validation, "limit_test": limit_test}
@@ -102,6 +111,8 @@ class DataModule(pl.LightningDataModule):
         self.loader = loader
         self.num_workers = num_workers
         self.limits = limits
+        self.transform = transform
+        self.unlabelled = unlabelled
         #: The epoch augmentation is drawn at where no trainer is attached.
         self.epoch = 0
         self._splits: dict[str, Split] = {}
@@ -120,12 +131,21 @@ class DataModule(pl.LightningDataModule):
         if self._spec is not None:
             return
         arrays = self.source.load(self.root)
-        classes = check_arrays(arrays)
+        if self.unlabelled:
+            arrays = replace(arrays, y_train=np.full(len(arrays.x_train), UNKNOWN, dtype=np.int64))
+        classes = check_arrays(arrays, unlabelled=self.unlabelled)
+        if self.transform is not None:
+            arrays = transformed(arrays, self.transform, classes)
         shape = tuple(int(side) for side in arrays.x_train.shape[1:])
         if len(shape) != 3 and any(isinstance(step, Augmentation) for step in self.augmentations):
             raise UsageError(f"data.augmentation: for images only, and samples have shape {shape}; set it to null")
         rows = partition(
-            arrays, fraction=self.validation_fraction, limits=self.limits, seed=self.split_seed, classes=classes
+            # without labels all samples count as one class
+            replace(arrays, y_train=np.zeros_like(arrays.y_train), class_names=()) if self.unlabelled else arrays,
+            fraction=self.validation_fraction,
+            limits=self.limits,
+            seed=self.split_seed,
+            classes=1 if self.unlabelled else classes,
         )
         on_disk = self.loader == "workers"
         for split, chosen in rows.items():

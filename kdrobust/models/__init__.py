@@ -4,6 +4,7 @@ from kdrobust.models.checkpoint import (
     check_spec,
     checkpoint_payload,
     file_hash,
+    fit,
     load_weights,
     read_checkpoint,
     restore_classifier,
@@ -11,6 +12,7 @@ from kdrobust.models.checkpoint import (
 )
 from kdrobust.models.classifier import Classifier, FeatureTaps, Normalize, build_classifier, tap_shapes
 from kdrobust.models.convnet import MLP, ConvNet
+from kdrobust.models.detector import Detector
 from kdrobust.models.foreign import (
     check_answers,
     load_imported,
@@ -26,12 +28,14 @@ from kdrobust.models.resnet import PreActResNet, ResNet, WideResNet
 from kdrobust.models.robustbench import load_robustbench
 from kdrobust.models.state import load_state
 from kdrobust.models.timm import Timm
+from kdrobust.models.waveform import WaveformCNN
 
 __all__ = [
     "DSCNN",
     "MLP",
     "Classifier",
     "ConvNet",
+    "Detector",
     "FeatureTaps",
     "LogMel",
     "MobileNetV2",
@@ -40,12 +44,14 @@ __all__ = [
     "ResNet",
     "SpectrogramCNN",
     "Timm",
+    "WaveformCNN",
     "WideResNet",
     "build_classifier",
     "check_answers",
     "check_spec",
     "checkpoint_payload",
     "file_hash",
+    "fit",
     "load_imported",
     "load_robustbench",
     "load_state",

@@ -159,27 +159,35 @@ def stored_spec(checkpoint: Mapping[str, Any]) -> InputSpec:
     return InputSpec(**plain)
 
 
-def check_spec(checkpoint: Mapping[str, Any], spec: InputSpec, path: str | Path) -> None:
+def check_spec(
+    checkpoint: Mapping[str, Any], spec: InputSpec, path: str | Path, *, remedy: str = "choose its own data=..."
+) -> None:
     """Refuse a model of other data.
+
+    Args:
+        checkpoint: of the model.
+        spec: what it shall be given.
+        path: the checkpoint's, for the refusal.
+        remedy: what to do about inputs of another form.
 
     Raises:
         CheckpointError: its class count, input shape, value range or sample rate differs from the data's.
     """
-    stored = stored_spec(checkpoint)
+    fit(stored_spec(checkpoint), spec, path, remedy=remedy)
+
+
+def fit(stored: InputSpec, spec: InputSpec, path: str | Path, *, remedy: str) -> None:
+    """As `check_spec`, of a model that is known by its spec alone."""
     if stored.classes != spec.classes:
         raise CheckpointError(
             f"{path}: the model has {stored.classes} classes, the data have {spec.classes}; choose its own data=..."
         )
     if stored.shape != spec.shape:
-        raise CheckpointError(
-            f"{path}: the model takes inputs {stored.shape}, the data are {spec.shape}; choose its own data=..."
-        )
+        raise CheckpointError(f"{path}: the model takes inputs {stored.shape}, the data are {spec.shape}; {remedy}")
     for key in ("bounds", "sample_rate"):
         own, given = getattr(stored, key), getattr(spec, key)
         if own != given:
-            raise CheckpointError(
-                f"{path}: the model was built for {key} {own}, the data have {given}; choose its own data=..."
-            )
+            raise CheckpointError(f"{path}: the model was built for {key} {own}, the data have {given}; {remedy}")
 
 
 def _build(node: Mapping[str, Any], spec: InputSpec, path: str | Path) -> nn.Module:

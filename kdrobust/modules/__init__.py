@@ -12,6 +12,7 @@ from kdrobust.modules.resume import ResumePoint, find_resume_point, place_of
 from kdrobust.modules.schedulers import multistep
 from kdrobust.modules.sharing import SharedAnswers
 from kdrobust.modules.teacher import TeacherModule
+from kdrobust.modules.unprofiled import Unprofiled
 from kdrobust.modules.validation import CollapseWarning, RobustValidation
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "SharedAnswers",
     "TeacherModule",
     "TrainingError",
+    "Unprofiled",
     "WeightPerturbation",
     "find_resume_point",
     "multistep",

@@ -50,6 +50,8 @@ class RobustModule(pl.LightningModule):
         partners: name to model that is trained beside the student, by the terms that read it.
         teacher_precision: the form in which teachers answer a training batch, see `kdrobust.attacks.kernels.climbed`;
             validation asks the models themselves.
+        labelled: whether training and validation samples have labels. Without, an attack climbs away from the teacher's
+            answer on x instead, and nothing is logged that compares with labels.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class RobustModule(pl.LightningModule):
         teachers: Mapping[str, nn.Module] | None = None,
         partners: Mapping[str, nn.Module] | None = None,
         teacher_precision: str = "exact",
+        labelled: bool = True,
     ) -> None:
         super().__init__()
         self.model = model
@@ -76,6 +79,7 @@ class RobustModule(pl.LightningModule):
         self.teachers: dict[str, nn.Module] = dict(teachers or {})
         self.partners = nn.ModuleDict(dict(partners or {}))
         self.teacher_precision = teacher_precision
+        self.labelled = labelled
         self.means = EpochMeans()
         #: False where a callback decides, see `NonFinite`.
         self.stops_at_nonfinite = True
@@ -83,7 +87,7 @@ class RobustModule(pl.LightningModule):
 
     def metric_names(self) -> tuple[str, ...]:
         """Validation metrics, logged as `val/<name>`: shares in [0, 1]."""
-        return ("accuracy", "robust_accuracy")
+        return ("accuracy", "robust_accuracy") if self.labelled else ()
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and the scheduler in Lightning's form.
@@ -158,7 +162,7 @@ class RobustModule(pl.LightningModule):
         return attack(
             self.model if model is None else model,
             batch.inputs,
-            batch.labels,
+            self.right_answers(batch, views),
             # a partner answers the attack in eval mode and without leaving a trace, so its answer is not the
             # objective's
             teacher=self.teachers.get(name) if partner is None else partner,
@@ -169,6 +173,14 @@ class RobustModule(pl.LightningModule):
             validate=validate,
             survived=batch.survived,
         )
+
+    @torch.no_grad()
+    def right_answers(self, batch: Batch, views: Views | None = None) -> Tensor:
+        """The classes a model should answer, [B]: the labels, or without them the teacher's answers on x."""
+        if self.labelled:
+            return batch.labels
+        views = self.views(batch) if views is None else views
+        return views.logits(self.objective.main_teacher, "clean").argmax(dim=1)
 
     def views(self, batch: Batch) -> Views:
         """What the objective may read of a batch."""
@@ -224,7 +236,7 @@ class RobustModule(pl.LightningModule):
             figures[f"train/sample_weight/{role}/std"] = values.std(unbiased=False)
         for view in ("clean", "adversarial"):
             logits = views.computed("student", view)
-            if logits is not None:
+            if logits is not None and self.labelled:
                 name = "accuracy" if view == "clean" else "robust_accuracy"
                 figures[f"train/{name}"] = (logits.argmax(dim=1) == batch.labels).float().mean()
         dtype = torch.promote_types(result.loss.dtype, torch.float32)
@@ -265,6 +277,8 @@ class RobustModule(pl.LightningModule):
 
     def measure(self, views: Views, batch: Batch) -> None:
         """Update and log the validation metrics of one batch."""
+        if not self.labelled:
+            return
         self.update("accuracy", views.logits("student", "clean").argmax(dim=1) == batch.labels)
         if batch.adversarial is not None:
             self.update("robust_accuracy", views.logits("student", "adversarial").argmax(dim=1) == batch.labels)

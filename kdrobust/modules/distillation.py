@@ -20,13 +20,16 @@ class DistillationModule(RobustModule):
     - `val/kl_to_teacher`, the mean KL(T(x) ‖ S(x)) at temperature 1, in nats;
     - `val/adversarial_agreement` and `val/adversarial_kl_to_teacher`, the same on the student's adversarial examples,
       KL(T(x') ‖ S(x'));
+    - `val/robust_agreement`, the share of samples whose adversarial example the student answers as the teacher answers
+      the clean input: S(x') as T(x), what `val/robust_accuracy` is with the teacher in the labels' place;
     - `val/transferability`, the share of the examples that fool the student and fool the teacher too.
     """
 
     def metric_names(self) -> tuple[str, ...]:
         """The accuracies, and what compares student and teacher."""
         compared = ("agreement", "kl_to_teacher", "adversarial_agreement", "adversarial_kl_to_teacher")
-        return (*super().metric_names(), *compared, "transferability")
+        labelled = ("transferability",) if self.labelled else ()
+        return (*super().metric_names(), *compared, "robust_agreement", *labelled)
 
     def measure(self, views: Views, batch: Batch) -> None:
         """Update and log the validation metrics of one batch."""
@@ -34,10 +37,16 @@ class DistillationModule(RobustModule):
         name = self.objective.main_teacher
         live = name in self.teachers or name in self.partners
         if live or f"{name}.clean" in batch.outputs:
-            self._compare("", views.logits("student", "clean"), views.logits(name, "clean"))
+            told = views.logits(name, "clean")
+            self._compare("", views.logits("student", "clean"), told)
+            if batch.adversarial is not None:
+                kept = views.logits("student", "adversarial").argmax(dim=1) == told.argmax(dim=1)
+                self.update("robust_agreement", kept)
         if live and batch.adversarial is not None:
             student, teacher = views.logits("student", "adversarial"), views.logits(name, "adversarial")
             self._compare("adversarial_", student, teacher)
+            if not self.labelled:
+                return
             fooled = student.argmax(dim=1) != batch.labels
             self.update("transferability", (teacher.argmax(dim=1) != batch.labels)[fooled])
 

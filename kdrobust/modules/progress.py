@@ -52,6 +52,8 @@ class ProgressLines(pl.Callback):
         metrics = trainer.callback_metrics
         shown = [("loss", "train/loss", "{:.4f}"), ("val", "val/accuracy", "{:.1%}")]
         shown.append(("val robust", "val/robust_accuracy", "{:.1%}"))
+        if not getattr(pl_module, "labelled", True):
+            shown += [("agreement", "val/agreement", "{:.1%}"), ("robust", "val/robust_agreement", "{:.1%}")]
         parts = [f"{name} {form.format(float(metrics[key]))}" for name, key, form in shown if key in metrics]
         rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else 0.0
         self._say(trainer, "  ".join([*parts, f"lr {rate:.2g}"]))

@@ -3,6 +3,7 @@
 from kdrobust.report.classes import class_bars
 from kdrobust.report.corruption_bars import corruption_bars
 from kdrobust.report.costs import cost_markdown, cost_notes, cost_table
+from kdrobust.report.detection import detection_csv, detection_markdown, detection_plot
 from kdrobust.report.evaluation import curves_of, evaluation_figures
 from kdrobust.report.gallery import gallery
 from kdrobust.report.paired import paired_line, paired_markdown
@@ -36,6 +37,9 @@ __all__ = [
     "cost_notes",
     "cost_table",
     "curves_of",
+    "detection_csv",
+    "detection_markdown",
+    "detection_plot",
     "evaluation_figures",
     "footnotes",
     "gallery",

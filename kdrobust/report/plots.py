@@ -23,6 +23,11 @@ _ACCURACIES = (
     ("train/accuracy", "training, clean", BLUE, ":"),
     ("train/robust_accuracy", "training, attacked", VERMILLION, ":"),
 )
+#: Of a training without labels.
+_AGREEMENTS = (
+    ("val/agreement", "as the teacher, clean", BLUE, "-"),
+    ("val/robust_agreement", "as the teacher, attacked", VERMILLION, "-"),
+)
 
 
 def _read_curves(metrics_csv: str | Path) -> dict[str, Curve]:
@@ -44,7 +49,11 @@ def _read_curves(metrics_csv: str | Path) -> dict[str, Curve]:
 
 
 def _best(curves: Mapping[str, Curve]) -> tuple[float, float, str] | None:
-    for key, label in (("val/robust_accuracy", "attacked"), ("val/accuracy", "clean")):
+    for key, label in (
+        ("val/robust_accuracy", "attacked"),
+        ("val/accuracy", "clean"),
+        ("val/robust_agreement", "attacked"),
+    ):
         if key in curves:
             epochs, values = curves[key]
             place = values.index(max(values))
@@ -57,7 +66,8 @@ def training_curves(metrics_csv: str | Path, path: str | Path) -> None:
 
     Args:
         metrics_csv: the run's `metrics.csv`, one row an epoch: `epoch` (from 0), `train/loss`, `train/terms/<name>`,
-            `val/accuracy`, `val/robust_accuracy`, `lr...`; absent columns are left out.
+            `val/accuracy`, `val/robust_accuracy`, `lr...`; absent columns are left out. Without accuracies, as of a
+            training without labels, `val/agreement` and `val/robust_agreement` stand in their place.
         path: of the PNG.
 
     Raises:
@@ -109,11 +119,12 @@ def _losses(axis: Any, curves: Mapping[str, Curve], terms: Sequence[str]) -> Non
 def _accuracies(axis: Any, curves: Mapping[str, Curve]) -> None:
     from matplotlib.ticker import PercentFormatter
 
-    for key, label, colour, style in _ACCURACIES:
+    labelled = any(key in curves for key, *_ in _ACCURACIES)
+    for key, label, colour, style in _ACCURACIES if labelled else _AGREEMENTS:
         if key in curves:
             _draw(axis, curves[key], color=colour, linestyle=style, label=label, alpha=1.0 if style == "-" else 0.7)
-    axis.set_title("Accuracy")
-    axis.set_ylabel("samples classified correctly")
+    axis.set_title("Accuracy" if labelled else "Agreement")
+    axis.set_ylabel("samples classified correctly" if labelled else "answered as the teacher does")
     axis.set_ylim(0, 1)
     axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
     best = _best(curves)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TextIO
 
 from kdrobust.config.suggest import did_you_mean
 from kdrobust.errors import UsageError
@@ -30,7 +27,6 @@ Examples
   kdrobust predict outputs/distill/NAME/best.ckpt input=digit.png
   kdrobust predict outputs/export/NAME/model.onnx input=photos/ output=predictions.csv
   kdrobust predict model.onnx input=test.npz array=x_test output=predictions.parquet"""
-_SECONDS = 10.0
 
 
 @dataclass(kw_only=True)
@@ -64,6 +60,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         return 0
     wish = _parse(arguments)
     from kdrobust.serving.images import open_images
+    from kdrobust.serving.progress import Progress
     from kdrobust.serving.runtime import open_runtime
     from kdrobust.serving.student import Student
     from kdrobust.serving.tables import check_output, open_table
@@ -76,37 +73,13 @@ def main(arguments: Sequence[str] = ()) -> int:
         torch.set_num_threads(wish.threads)
     student = Student(runtime)
     images = open_images(wish.input, student.metadata.shape, array=wish.array, resize=wish.resize)
-    progress = _Progress(len(images))
+    progress = Progress(len(images), task="predict", noun="predictions")
     with open_table(wish.output, student.class_names) as table:
         for names, pixels in images.batches(wish.batch_size):
             table.write(names, student.predict(pixels, batch_size=wish.batch_size))
             progress.add(len(names))
     progress.end(wish.output or "standard output")
     return 0
-
-
-class _Progress:
-    """A line on standard error every ten seconds, and one at the end."""
-
-    def __init__(self, total: int, stream: TextIO | None = None) -> None:
-        self._total = total
-        self._stream = stream or sys.stderr
-        self._done = 0
-        self._began = self._last = time.monotonic()
-
-    def add(self, count: int) -> None:
-        self._done += count
-        now = time.monotonic()
-        if now - self._last >= _SECONDS:
-            rate = self._done / (now - self._began)
-            left = round((self._total - self._done) / rate)
-            print(f"predict  {self._done}/{self._total}  {rate:.0f} a second  left {left}s", file=self._stream)
-            self._last = now
-
-    def end(self, where: str) -> None:
-        spent = time.monotonic() - self._began
-        rate = f", {self._done / spent:.0f} a second" if spent > 0 else ""
-        print(f"{self._done} predictions in {spent:.1f} s{rate}: {where}", file=self._stream)
 
 
 def _parse(arguments: Sequence[str]) -> _Wish:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -31,8 +33,16 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """(names, [B, ...] images) of so many at a time; only these are in memory."""
+    def batches(self, size: int, start: int = 0) -> Iterator[Batch]:
+        """(names, [B, ...] images) of so many at a time, from a place on; only these are in memory."""
+        ...
+
+    def names(self, start: int, stop: int) -> list[str]:
+        """What `batches` calls some of them; nothing is decoded."""
+        ...
+
+    def version(self, start: int, stop: int) -> str:
+        """A hash of the names, sizes and times of the files that hold some of them: another one where any changed."""
         ...
 
 
@@ -69,6 +79,17 @@ def open_images(path: str | Path, shape: tuple[int, ...], *, array: str | None =
     return FileImages([place], root=place.parent, shape=shape, resize=resize)
 
 
+def _version(paths: Sequence[Path], names: Sequence[str]) -> str:
+    state = hashlib.sha256("\n".join(names).encode())
+    for path in paths:
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        state.update(f"\n{found.st_size} {found.st_mtime_ns}".encode())
+    return state.hexdigest()
+
+
 class FileImages:
     """Image files, decoded when their turn comes; grey for a model of one channel, RGB for one of three.
 
@@ -94,16 +115,23 @@ class FileImages:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """(names, [B, C, H, W] uint8) of so many at a time.
+    def names(self, start: int, stop: int) -> list[str]:
+        """Relative to the root."""
+        return [path.relative_to(self.root).as_posix() for path in self.paths[start:stop]]
+
+    def version(self, start: int, stop: int) -> str:
+        """See `Images`."""
+        return _version(self.paths[start:stop], self.names(start, stop))
+
+    def batches(self, size: int, start: int = 0) -> Iterator[Batch]:
+        """(names, [B, C, H, W] uint8) of so many at a time, from a place on.
 
         Raises:
             DataError: a file that is no image, holds more than 8 bits a channel, or has another size.
         """
-        for start in range(0, len(self.paths), size):
-            paths = self.paths[start : start + size]
-            pixels = np.stack([self._decode(path) for path in paths])
-            yield [path.relative_to(self.root).as_posix() for path in paths], pixels
+        for begin in range(start, len(self.paths), size):
+            pixels = np.stack([self._decode(path) for path in self.paths[begin : begin + size]])
+            yield self.names(begin, begin + size), pixels
 
     def _decode(self, path: Path) -> npt.NDArray[np.uint8]:
         from PIL import Image
@@ -156,8 +184,16 @@ class ArrayImages:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """(places in the array as text, [B, ...]) of so many at a time.
+    def names(self, start: int, stop: int) -> list[str]:
+        """Places in the array."""
+        return [str(place) for place in range(start, min(stop, len(self)))]
+
+    def version(self, start: int, stop: int) -> str:
+        """See `Images`."""
+        return _version([self.path], [self.name, str(start), str(min(stop, len(self)))])
+
+    def batches(self, size: int, start: int = 0) -> Iterator[Batch]:
+        """(places in the array as text, [B, ...]) of so many at a time, from a place on.
 
         Raises:
             DataError: the file ends before its array does.
@@ -167,13 +203,15 @@ class ArrayImages:
         try:
             with self._open() as file:
                 self._header(file)
-                for start in range(0, len(self), size):
-                    count = min(size, len(self) - start)
+                file.seek(start * sample, os.SEEK_CUR)
+                for begin in range(start, len(self), size):
+                    count = min(size, len(self) - begin)
                     content = file.read(count * sample)
                     if len(content) < count * sample:
                         raise EOFError
-                    images = np.frombuffer(content, dtype=self.dtype).reshape(count, *inner)
-                    yield [str(place) for place in range(start, start + count)], images
+                    # torch takes no array that cannot be written to
+                    images = np.frombuffer(bytearray(content), dtype=self.dtype).reshape(count, *inner)
+                    yield self.names(begin, begin + count), images
         except _DAMAGED:
             raise DataError(f"{self.origin} cannot be read, truncated? Write it again with numpy") from None
 

@@ -48,7 +48,7 @@ def check_output(path: str | Path | None) -> None:
     if place.exists():
         raise UsageError(f"output={path}: exists already; choose another name, or delete it")
     if place.suffix.lower() == ".parquet":
-        _parquet()
+        parquet()
 
 
 @contextlib.contextmanager
@@ -67,18 +67,29 @@ def open_table(path: str | Path | None, class_names: tuple[str, ...]) -> Iterato
         return
     place = Path(path).expanduser()
     kind: Any = {".csv": _Csv, ".json": _Json, ".parquet": _Parquet}[place.suffix.lower()]
+    with published(place) as file:
+        writer: Writer = kind(file, class_names)
+        yield writer
+        writer.close()
+
+
+@contextlib.contextmanager
+def published(path: Path) -> Iterator[TextIO]:
+    """A file to write to; it appears at `path` when the block ends without an error, and else not at all.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.", suffix=".tmp")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     except OSError as error:
         raise RunFolderError(f"output={path}: cannot be written ({error.strerror})") from None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            writer: Writer = kind(file, class_names)
-            yield writer
-            writer.close()
+            yield file
         os.chmod(temporary, 0o644)
-        os.replace(temporary, place)
+        os.replace(temporary, path)
     except OSError as error:
         raise RunFolderError(f"output={path}: cannot be written ({error.strerror})") from None
     finally:
@@ -128,7 +139,7 @@ class _Parquet:
     """A row group a batch."""
 
     def __init__(self, file: TextIO, class_names: tuple[str, ...]) -> None:
-        arrow = _parquet()
+        arrow = parquet()
         kinds = [arrow.string(), arrow.int64(), arrow.string(), *([arrow.float32()] * (len(class_names) + 1))]
         self._arrow = arrow
         self._schema = arrow.schema(list(zip(columns(class_names), kinds, strict=True)))
@@ -143,7 +154,12 @@ class _Parquet:
         self._writer.close()
 
 
-def _parquet() -> Any:
+def parquet() -> Any:
+    """The package pyarrow with its `parquet`.
+
+    Raises:
+        UsageError: it is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet

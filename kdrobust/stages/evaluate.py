@@ -24,7 +24,7 @@ from kdrobust.evaluation import (
     write_samples,
 )
 from kdrobust.report import curves_of, evaluation_figures, security_plot, threat_text
-from kdrobust.stages import figures
+from kdrobust.stages import detection, figures
 from kdrobust.stages.comparison import print_comparison, print_costs, write_comparison
 from kdrobust.stages.measuring import Measured, compare_models, is_timed, measure, settle_radii, suite_problems
 from kdrobust.stages.run import rank_command
@@ -45,7 +45,12 @@ _SHOWN = ("model", "checkpoint", "subject", "evaluation", "corruptions")
 
 
 def run(cfg: DictConfig, folder: Path) -> float | None:
-    """Measure the models of a config and print the table; returns the first one's worst-case accuracy."""
+    """Measure the models of a config and print the table; returns the first one's worst-case accuracy.
+
+    With an adaptive attack in the suite the models are detectors, see `kdrobust.stages.detection`.
+    """
+    if cfg.evaluation.get("adaptive") is not None:
+        return detection.run(cfg, folder)
     result = measure_and_write(cfg, folder)
     if result is None:
         return None
@@ -68,7 +73,7 @@ def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
     Returns:
         The result; None on every process but the first.
     """
-    check_config(cfg, [*subject_problems(cfg), *suite_problems(cfg)])
+    check_config(cfg, [*subject_problems(cfg), *suite_problems(cfg), *detection.misplaced(cfg)])
     require_subject(cfg)
     settle_radii(cfg)
     started = time.monotonic()

@@ -44,6 +44,10 @@ def examples(
     samples = data.split(split)
     rows = stratified(samples.labels, EXAMPLES, seed=seed)
     clean, labels = samples.pixels(rows), samples.labels[rows]
+    if data.unlabelled:
+        # nobody may look: what the model makes of them stands in their place
+        with torch.no_grad():
+            labels = model(clean).argmax(dim=1)
     adversarial = attack(model, clean, labels, keys=samples.indices[rows], seed=address(seed, "examples"))
     with torch.no_grad():
         before, after = model(clean).argmax(dim=1), model(adversarial).argmax(dim=1)

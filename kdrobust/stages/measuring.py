@@ -104,21 +104,30 @@ def settle_radii(cfg: DictConfig) -> None:
     Raises:
         UsageError: radii that are no ascending numbers.
     """
-    if cfg.run.get("rungs") is not None:
-        return
+    if cfg.run.get("rungs") is None:
+        rungs = at_radii(cfg, ("attacks", "transfer"))
+        with open_dict(cfg):
+            cfg.run.rungs = rungs
+
+
+def at_radii(cfg: DictConfig, parts: Sequence[str]) -> list[dict[str, Any]]:
+    """The threat and some parts of the suite, as plain values at each of the config's radii, smallest first.
+
+    Raises:
+        UsageError: radii that are no ascending numbers.
+    """
     listed = cfg.get("radii")
     radii = [cfg.threat.eps] if listed is None else list(listed)
     rungs = []
     for eps in radii:
         at = cfg.copy()
         OmegaConf.update(at, "threat.eps", eps)
-        suite = {"threat": at.threat, "attacks": at.evaluation.attacks, "transfer": at.evaluation.get("transfer")}
+        suite = {"threat": at.threat, **{part: at.evaluation.get(part) for part in parts}}
         rungs.append({key: None if node is None else _plain(node) for key, node in suite.items()})
     sizes = [float(instantiate(OmegaConf.create(rung["threat"])).eps) for rung in rungs]
     if sorted(set(sizes)) != sizes:
         raise UsageError(f"radii={list(radii)}: expected different radii, the smallest first")
-    with open_dict(cfg):
-        cfg.run.rungs = rungs
+    return rungs
 
 
 def _plain(node: Any) -> Any:

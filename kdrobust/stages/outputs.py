@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kdrobust.config import instantiate, to_plain
 from kdrobust.data import DataModule
-from kdrobust.models import check_spec, file_hash, read_checkpoint, restore_classifier
+from kdrobust.models import file_hash, read_checkpoint
 from kdrobust.stages.setup import (
     check_config,
     choose_device,
@@ -25,6 +25,7 @@ from kdrobust.stages.setup import (
     result_header,
     set_threads,
 )
+from kdrobust.stages.shown import restore_teacher
 from kdrobust.stages.stored import FILE, MANIFEST, SPLITS, write_stored
 from kdrobust.tracking import write_result
 from kdrobust.tracking.recorder import close_all, record_all, recorders
@@ -42,13 +43,13 @@ def run(cfg: DictConfig, folder: Path) -> None:
     """Store the clean logits of `cfg.teacher.checkpoint` on all three splits of `cfg.data`."""
     check_config(cfg)
     path = require_file(cfg.teacher.checkpoint, "teacher.checkpoint", "train one with `kdrobust teacher`")
-    checkpoint = read_checkpoint(path)
+    read_checkpoint(path)
     started = time.monotonic()
     with open_run(cfg, folder) as digest:
         data = prepare_data(cfg)
-        check_spec(checkpoint, data.spec, path)
+        model = restore_teacher(path, data.spec, cfg.teacher.get("transform"))
         device = choose_device(cfg.trainer)
-        model = restore_classifier(path).to(device).eval()
+        model = model.to(device).eval()
         set_threads(cfg, model, data.spec, data.eval_batch_size)
         logits = {split: teacher_logits(model, data, split, device) for split in SPLITS}
         origin = {"path": str(path), "sha256": file_hash(path)}
@@ -56,7 +57,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
         accuracy = {
             split: float((tensor.argmax(dim=1) == data.split(split).labels).float().mean())
             for split, tensor in logits.items()
-            if split != "test"
+            if split != "test" and not data.unlabelled
         }
         result = {
             **result_header(cfg, digest),
@@ -68,7 +69,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
         }
         write_result(folder, result)
         _tell_loggers(cfg, result, folder)
-    shown = ", ".join(f"{split} {value:.1%}" for split, value in accuracy.items())
+    shown = ", ".join(f"{split} {value:.1%}" for split, value in accuracy.items()) or "no labels to tell"
     log.info("teacher's clean logits stored in %s (its accuracy: %s)", folder, shown)
 
 

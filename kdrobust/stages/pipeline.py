@@ -10,8 +10,10 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from kdrobust.config import instantiate
+from kdrobust.losses import Objective
 from kdrobust.stages import distill, evaluate, outputs
 from kdrobust.stages.comparison import paired, print_comparison, print_costs, write_comparison
+from kdrobust.stages.detection import misplaced
 from kdrobust.stages.setup import check_method, log, open_run, prepare_data, result_header
 from kdrobust.stages.teachers import asked_teachers, find_checkpoint, needs_live_teacher, teacher_problems
 from kdrobust.tracking import is_finished, write_result
@@ -63,12 +65,25 @@ def _stored_outputs(cfg: DictConfig, teacher: DictConfig | ListConfig, folder: P
     return folder
 
 
+def _problems(cfg: DictConfig, objective: Objective) -> list[str]:
+    problems = [
+        *teacher_problems(cfg, objective),
+        *(f"{problem} (a pipeline trains and measures classifiers)" for problem in misplaced(cfg)),
+    ]
+    remedy = "use kdrobust distill, then kdrobust evaluate"
+    if cfg.data.get("unlabelled"):
+        problems.append(f"data.unlabelled=true: the pipeline's student alone has no labels to learn from; {remedy}")
+    if cfg.teacher.get("transform") is not None:
+        problems.append(f"teacher.transform: the pipeline compares models of the same inputs; {remedy}")
+    return problems
+
+
 def run(cfg: DictConfig, folder: Path) -> float | None:
     """Train and compare; returns the distilled students' mean worst-case accuracy.
 
     A pipeline that was killed goes on with the first step that has not finished.
     """
-    objective = check_method(cfg, teachers=teacher_problems)
+    objective = check_method(cfg, teachers=_problems)
     began = time.monotonic()
     with open_run(cfg, folder) as digest:
         prepare_data(cfg)

@@ -43,6 +43,9 @@ def teacher_path(checkpoint: Path) -> Path | None:
     told = _read(checkpoint.parent / "result.json").get("teacher")
     if not isinstance(told, dict):
         return None
+    if told.get("transform"):
+        log.info("the teacher of %s takes other inputs than its student; it is not in the table", checkpoint)
+        return None
     if "checkpoint" in told:
         path, digest = told["checkpoint"], told.get("sha256")
     else:

@@ -26,6 +26,7 @@ from kdrobust.losses import Objective, method_problems
 from kdrobust.models import Classifier, build_classifier, tap_shapes
 from kdrobust.randomness import address
 from kdrobust.spec import InputSpec
+from kdrobust.stages.labels import label_problems
 from kdrobust.tracking import build_manifest, hold, is_main_process, made_by, versions, write_json, write_text
 from kdrobust.tracking.secrets import redacted, secret_keys
 
@@ -117,6 +118,7 @@ def check_method(
             problems.append(
                 f"method: it learns from a teacher, which `kdrobust {cfg.stage}` has none of; use kdrobust distill"
             )
+        problems += label_problems(cfg, objective)
     check_config(cfg, problems)
     assert objective is not None
     return objective

@@ -29,6 +29,7 @@ from kdrobust.models import (
     restore_classifier,
 )
 from kdrobust.stages.setup import require_file
+from kdrobust.stages.shown import restore_teacher
 
 #: Keys under `model` of which one names where a foreign model comes from.
 SOURCES = ("robustbench", "timm", "torchscript", "import")
@@ -179,7 +180,10 @@ def teacher_of(subject: Subject, data: DataModule) -> Subject | None:
         same = file_hash(path) == told["sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return replace(own_subject(path, data), name="teacher") if same else None
+    if not same:
+        return None
+    model = restore_teacher(path, data.spec, told.get("transform")).eval()
+    return Subject(model=model, name="teacher", origin={"path": str(path), "sha256": told["sha256"]})
 
 
 def own_subject(path: Path, data: DataModule) -> Subject:

@@ -15,10 +15,11 @@ from kdrobust.config import run_folder, to_plain
 from kdrobust.data import DataModule
 from kdrobust.errors import RunFolderBusyError, RunFolderError, UsageError
 from kdrobust.losses import Objective
-from kdrobust.models import check_spec, file_hash, load_weights, read_checkpoint, restore_classifier
+from kdrobust.models import file_hash, load_weights, read_checkpoint
 from kdrobust.modules import SharedAnswers
 from kdrobust.randomness import address
-from kdrobust.stages.setup import log, new_classifier, require_file
+from kdrobust.stages.setup import log, new_classifier, prepare_data, require_file
+from kdrobust.stages.shown import check_teacher, restore_teacher, shown_spec
 from kdrobust.stages.stored import attach_stored, read_stored
 from kdrobust.tracking import is_finished, is_main_process
 from kdrobust.version import __version__
@@ -38,7 +39,9 @@ TEACHER_KEYS = (
 #: What a student may add to the callbacks, and its teacher is trained without.
 _STUDENT_CALLBACKS = ("average", "weight_perturbation")
 _MAIN = "teacher"
-_TEACHER_NODE = ("checkpoint", "outputs", "training", "network", "normalize")
+_TEACHER_NODE = ("checkpoint", "outputs", "training", "network", "normalize", "transform")
+#: What a teacher's training may have of its own, be it another domain or modality; the rest is the student's.
+_OWN_NODES = ("data", "threat")
 _WAIT_SECONDS = 6 * 3600.0
 _POLL_SECONDS = 0.5
 _AUTO = "auto"
@@ -86,8 +89,9 @@ def teacher_config(cfg: DictConfig, name: str = _MAIN) -> DictConfig:
     if training.get("monitor") and "best" in callbacks:
         # a naturally trained teacher is not chosen by the robustness it does not have
         callbacks.best = OmegaConf.merge(callbacks.best, {"monitor": training.monitor})
-    for key in ("checkpoint", "outputs", "training", "precision", "shared_views_gb"):
+    for key in ("checkpoint", "outputs", "training", "precision", "shared_views_gb", "transform"):
         node.pop(key, None)
+    merged |= {key: training[key].copy() for key in _OWN_NODES if training.get(key) is not None}
     merged |= {
         "stage": "teacher",
         "teacher": node,
@@ -155,7 +159,7 @@ def _store_once(cfg: DictConfig, name: str, checkpoint: Path, data: DataModule) 
             "stage": "outputs",
             # the logits of a split do not depend on the order in which a student will see it
             "seed": 0,
-            "teacher": {"checkpoint": str(checkpoint)},
+            "teacher": {"checkpoint": str(checkpoint), **_shown(teacher_node(cfg, name))},
             # by content: another teacher at the same path, or other data, are other outputs
             "run": {
                 "name": f"{data.name}_{data.fingerprint[:8]}_{file_hash(checkpoint)[:8]}",
@@ -166,6 +170,21 @@ def _store_once(cfg: DictConfig, name: str, checkpoint: Path, data: DataModule) 
     )
     told = f"{_key(name)}.outputs=auto: storing the teacher's clean logits"
     return once(config, outputs.run, told, together=False)
+
+
+def _shown(node: DictConfig) -> dict[str, Any]:
+    return {"transform": to_plain(node.transform)} if node.get("transform") is not None else {}
+
+
+def _check_own_data(cfg: DictConfig, data: DataModule, name: str) -> None:
+    """Before a teacher is trained on data of its own: whether it could teach the student's."""
+    node = teacher_node(cfg, name)
+    training = cfg.get(str(node.training)) or {}
+    if node.checkpoint is not None and str(node.checkpoint) != _AUTO:
+        return
+    if training.get("data") is not None:
+        own = prepare_data(teacher_config(cfg, name)).spec
+        check_teacher(own, data.spec, node.get("transform"), f"{node.training}.data", _key(name))
 
 
 def find_checkpoint(cfg: DictConfig, name: str = _MAIN) -> Path:
@@ -216,16 +235,16 @@ def _load(
         manifest = read_stored(folder)
         attach_stored(folder, manifest, data, name)
         return None, {"outputs": str(folder), "sha256": manifest["checkpoint"]["sha256"]}
+    _check_own_data(cfg, data, name)
     path = find_checkpoint(cfg, name)
-    check_spec(read_checkpoint(path), data.spec, path)
-    model = restore_classifier(path).eval().requires_grad_(False)
+    model = restore_teacher(path, data.spec, node.get("transform"), _key(name)).eval().requires_grad_(False)
     if is_main_process():
         log.info("%s: %s", name, path)
     if _storable(cfg, objective, name) and not data.augmentations:
         stored = _store_once(cfg, name, path, data)
         # the teacher stays at hand: validation asks it about attacked inputs
         attach_stored(stored, read_stored(stored), data, name)
-    return model, {"checkpoint": str(path), "sha256": file_hash(path)}
+    return model, {"checkpoint": str(path), "sha256": file_hash(path), **_shown(node)}
 
 
 def _storable(cfg: DictConfig, objective: Objective, name: str) -> bool:
@@ -251,7 +270,10 @@ def shared_answers(
         "augmentation": to_plain(cfg.data)["augmentation"],
         "kdrobust": __version__,
     }
-    keys = {name: {**seen, "teacher": origin.get(name, origin)["sha256"]} for name in shared}
+    keys = {
+        name: {**seen, "teacher": origin.get(name, origin)["sha256"], **_shown(teacher_node(cfg, name))}
+        for name in shared
+    }
     return [SharedAnswers(root=Path(str(cfg.run.root)).expanduser() / "answers", keys=keys, limit=limit)]
 
 
@@ -267,9 +289,9 @@ def tapped_teachers(cfg: DictConfig, objective: Objective, data: DataModule) -> 
         if node.outputs not in (None, _AUTO):
             continue
         if str(node.checkpoint) in ("auto", "None"):
-            models[name] = new_classifier(node, data.spec, int(cfg.seed))
+            models[name] = new_classifier(node, shown_spec(data.spec, node.get("transform"), _key(name)), int(cfg.seed))
         else:
-            models[name] = restore_classifier(find_checkpoint(cfg, name))
+            models[name] = restore_teacher(find_checkpoint(cfg, name), data.spec, node.get("transform"), _key(name))
     return models
 
 

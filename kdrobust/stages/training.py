@@ -16,6 +16,8 @@ from omegaconf import DictConfig
 from kdrobust.attacks import AttackCallback, Threat
 from kdrobust.config import instantiate, to_plain
 from kdrobust.data import DataModule
+from kdrobust.detection.calibration import write_calibration
+from kdrobust.detection.pairs import Pairs
 from kdrobust.distributed import ConfigDDPStrategy, SameConfig, finish_ranks
 from kdrobust.errors import CheckpointError, StoppedError, UsageError
 from kdrobust.evaluation import model_cost
@@ -28,6 +30,7 @@ from kdrobust.modules import (
     OverfittingWarning,
     RobustModule,
     RobustValidation,
+    Unprofiled,
     find_resume_point,
     place_of,
 )
@@ -50,6 +53,7 @@ def module_arguments(cfg: DictConfig, model_node: DictConfig, data: DataModule) 
         "scheduler": scheduler if scheduler.get("factory") else None,
         "seed": int(cfg.seed),
         "payload": payload,
+        "labelled": not data.unlabelled,
     }
 
 
@@ -76,7 +80,11 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str, first: Sequence[pl
         strategy.rank_command = rank_command(str(cfg.stage), folder)
     try:
         trainer: pl.Trainer = factory(
-            callbacks=callbacks, logger=loggers, default_root_dir=str(folder), plugins=[CheckpointFile()]
+            callbacks=callbacks,
+            logger=loggers,
+            default_root_dir=str(folder),
+            plugins=[CheckpointFile()],
+            profiler=factory.keywords.get("profiler") or Unprofiled(),
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise UsageError(f"trainer: {str(error).splitlines()[0]}") from None
@@ -206,6 +214,8 @@ def _result(
     attack, robust, average = (_find(trainer, kind) for kind in (AttackCallback, RobustValidation, AveragedWeights))
     warners = [_find(trainer, kind) for kind in (CollapseWarning, OverfittingWarning, NonFinite)]
     files = figures.training(folder, module.model, data, attack=robust.attack if robust else None, seed=int(cfg.seed))
+    if isinstance(data.source, Pairs):
+        files |= write_calibration(folder, module.model, data.source)
     return {
         **result_header(cfg, digest),
         "data": data_header(data),
@@ -230,7 +240,7 @@ def _shown(name: str, value: float) -> str:
 
 
 def score(result: Mapping[str, Any]) -> float | None:
-    """What a sweep maximises: robust validation accuracy, or clean accuracy where nothing was attacked."""
+    """A sweep maximises it: robust validation accuracy, clean where nothing was attacked, agreement without labels."""
     validation = result.get("validation", {})
-    value = validation.get("robust_accuracy", validation.get("accuracy"))
+    value = validation.get("robust_accuracy", validation.get("accuracy", validation.get("robust_agreement")))
     return None if value is None else float(value)

@@ -4,15 +4,15 @@
     python scripts/benchmarks/autoattack.py checkpoint=outputs/distill/NAME/best.ckpt threat.eps=0.1
 
 Arguments are those of `kdrobust evaluate` (data, threat, evaluation.num_samples, evaluation.batch_size, threads ...).
-The three take turns in one process, `--repeats N` times (default 1); ratios are of medians, of wall time and of this
-process's own processor time, which other work on the machine disturbs less. `--json FILE` keeps them.
+They take turns in one process, `--repeats N` times (default 1); `speed` is the published driver's median time over each
+one's, of wall time and of this process's own processor time, which other work on the machine disturbs less.
+`--json FILE` keeps them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from pyautoattack import AutoAttack as Published
+from timing import compared, show
 from torch import Tensor
 
 from kdrobust.config import compose, instantiate
@@ -48,6 +49,60 @@ def right(model: torch.nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     return torch.cat([model(piece) for piece in inputs.split(1000)]).argmax(dim=1) == labels
 
 
+def compare(overrides: Sequence[str], repeats: int, *, wrapped: bool = True) -> dict[str, Any]:
+    """The row: each run's seconds, how many stand and which samples differ from the published driver's verdict.
+
+    Raises:
+        KdrobustError: overrides that name no model, data or threat that can be used.
+    """
+    # `fast` first: what is given on the command line wins over it
+    cfg = compose("evaluate", spell_out("evaluate", ["evaluation=fast", *overrides]))
+    check_config(cfg, subject_problems(cfg))
+    data = prepare_data(cfg)
+    subject = load_subject(cfg, data)
+    model = subject.model.requires_grad_(False).eval()
+    set_threads(cfg, model, data.spec, int(cfg.evaluation.batch_size))
+    test, seed, batch = data.split("test"), int(cfg.evaluation.seed), int(cfg.evaluation.batch_size)
+    rows = stratified(test.labels, cfg.evaluation.num_samples, seed=seed)
+    inputs, labels, keys = test.pixels(rows), test.labels[rows], test.indices[rows]
+    threat = instantiate(cfg.threat)
+    standard = compose("evaluate", spell_out("evaluate", ["evaluation=standard", *overrides]))
+    exact = compose("evaluate", spell_out("evaluate", ["evaluation=fast", *overrides, "evaluation.precision=exact"]))
+
+    def attacked(config: Any, name: str) -> Callable[[], Tensor]:
+        attack = instantiate(config.evaluation.attacks)[name]
+        return lambda: right(model, attack.run(model, inputs, labels, keys=keys, seed=seed).adversarial, labels)
+
+    runs: dict[str, Callable[[], Tensor]] = {
+        "published AutoAttack": lambda: published(model, inputs, labels, threat, batch, seed),
+        **({"our wrapper of it": attacked(standard, "autoattack")} if wrapped else {}),
+        "our cascade, exact": attacked(exact, "cascade"),
+        "our cascade": attacked(cfg, "cascade"),
+    }
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    stands: dict[str, Tensor] = {}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            began, worked = time.perf_counter(), time.process_time()
+            stands[name] = run()
+            times[name].append((time.perf_counter() - began, time.process_time() - worked))
+    table = compared(times)
+    reference = stands[next(iter(runs))]
+    clean = right(model, inputs, labels)
+    for name, row in table.items():
+        differing = torch.nonzero(stands[name] != reference).flatten()
+        verdicts = {int(keys[at]): "stands" if stands[name][at] else "falls" for at in differing}
+        row["reached"] = {"robust": int(stands[name].sum()), "of": len(labels), "verdicts that differ": len(verdicts)}
+        row["differs"] = verdicts
+    subjected = {
+        "clean": int(clean.sum()),
+        "threat": threat.describe(),
+        "batch_size": batch,
+        "sha256": subject.origin["sha256"],
+    }
+    return {**table, "published AutoAttack": {**table["published AutoAttack"], "subject": subjected}}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; 0 unless the arguments cannot be used."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -56,68 +111,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     try:
-        # `fast` first: what is given on the command line wins over it
-        cfg = compose("evaluate", spell_out("evaluate", ["evaluation=fast", *options.overrides]))
-        check_config(cfg, subject_problems(cfg))
-        data = prepare_data(cfg)
-        subject = load_subject(cfg, data)
+        table = compare(options.overrides, options.repeats)
     except KdrobustError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    model = subject.model.requires_grad_(False).eval()
-    set_threads(cfg, model, data.spec, int(cfg.evaluation.batch_size))
-    test, seed, batch = data.split("test"), int(cfg.evaluation.seed), int(cfg.evaluation.batch_size)
-    rows = stratified(test.labels, cfg.evaluation.num_samples, seed=seed)
-    inputs, labels, keys = test.pixels(rows), test.labels[rows], test.indices[rows]
-    threat, ours = instantiate(cfg.threat), instantiate(cfg.evaluation.attacks)["cascade"]
-    standard = compose("evaluate", spell_out("evaluate", ["evaluation=standard", *options.overrides]))
-    official = instantiate(standard.evaluation.attacks)["autoattack"]
-
-    def attacked(attack: Any) -> Tensor:
-        return right(model, attack.run(model, inputs, labels, keys=keys, seed=seed).adversarial, labels)
-
-    runs: dict[str, Callable[[], Tensor]] = {
-        "published AutoAttack": lambda: published(model, inputs, labels, threat, batch, seed),
-        "our wrapper of it": lambda: attacked(official),
-        "our cascade": lambda: attacked(ours),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    busy: dict[str, list[float]] = {name: [] for name in runs}
-    stands: dict[str, Tensor] = {}
-    for _ in range(options.repeats):
-        for name, run in runs.items():
-            began, worked = time.perf_counter(), time.process_time()
-            stands[name] = run()
-            seconds[name].append(time.perf_counter() - began)
-            busy[name].append(time.process_time() - worked)
-    reference = next(iter(runs))
-    clean = right(model, inputs, labels)
-    report: dict[str, Any] = {
-        "n": len(labels),
-        "clean": int(clean.sum()),
-        "threat": threat.describe(),
-        "batch_size": batch,
-        "threads": torch.get_num_threads(),
-        "model": subject.origin,
-    }
-    print(f"{len(labels)} samples, {int(clean.sum())} right without attack, {threat.describe()}, batches of {batch}")
-    for name in runs:
-        median = statistics.median(seconds[name])
-        ratios = [statistics.median(kept[name]) / statistics.median(kept[reference]) for kept in (seconds, busy)]
-        differing = torch.nonzero(stands[name] != stands[reference]).flatten()
-        told = [f"{int(keys[row])} ({'stands' if stands[name][row] else 'falls'})" for row in differing]
-        report[name] = {
-            "seconds": seconds[name],
-            "robust": int(stands[name].sum()),
-            "differs": keys[differing].tolist(),
-        }
-        listed = f": sample {', '.join(told)}" if told else ""
-        print(
-            f"{name:<22} {median:8.1f} s   {ratios[0]:.2f} of the published (processor {ratios[1]:.2f})   "
-            f"robust {int(stands[name].sum())}   differs on {len(told)}{listed}"
-        )
+    show("AutoAttack and ours", table)
+    for name, row in table.items():
+        told = ", ".join(f"{key} ({verdict})" for key, verdict in row["differs"].items())
+        if told:
+            print(f"  {name} differs on sample {told}")
     if options.json:
-        options.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
+        options.json.write_text(json.dumps(table, indent=2), encoding="utf-8")
     return 0
 
 

@@ -7,47 +7,53 @@
 The two take turns, one process at a time, for every seed of `--seeds`; every student is evaluated on the whole test set
 (`evaluation=quick`: clean, FGSM, PGD-20, trust checks). Further arguments are overrides of both trainings, e.g.
 `threat.eps=0.1` or the teacher. Runs lie in `--folder`: a finished one is not made again, so the study may be killed
-and continued. The wall time is that of the training as `result.json` has it. Prints a table; `recipes.json` lies beside
-the runs.
+and continued. Times are of the training command, start-up included: wall time, and the processor time, which other
+work on the machine disturbs less (of the last process, where a training was killed and continued). Prints a table;
+`recipes.json` lies beside the runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 
-def run(arguments: Sequence[str], folder: Path, log: Path) -> dict[str, Any]:
-    """A stage's result: of the finished run in `folder`, else of one made now."""
-    path = folder / "result.json"
+def run(arguments: Sequence[str], folder: Path, log: Path) -> tuple[dict[str, Any], dict[str, float]]:
+    """A stage's result, of the finished run in `folder` or else of one made now, and the seconds it took."""
+    path, clock = folder / "result.json", folder.with_suffix(".seconds.json")
     if not path.exists():
         command = [sys.executable, "-m", "kdrobust", *arguments, f"run.folder={folder}"]
+        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         with log.open("ab") as file:
             code = subprocess.run(command, stdout=file, stderr=file).returncode
         if code:
             raise SystemExit(f"{' '.join(command)}: ended with {code}; see {log}")
-    result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return result
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        clock.write_text(json.dumps({"seconds": time.perf_counter() - began, "processor": worked}), encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8")), json.loads(clock.read_text(encoding="utf-8"))
 
 
 def measured(name: str, recipe: Sequence[str], common: Sequence[str], seed: int, folder: Path) -> dict[str, Any]:
     """One student, trained and evaluated."""
     place, log = folder / f"{name}_seed_{seed}", folder / "recipes.log"
-    trained = run(["distill", *recipe, *common, f"seed={seed}"], place, log)
+    _, clock = run(["distill", *recipe, *common, f"seed={seed}"], place, log)
     threat = [override for override in common if override.startswith("threat")]
     data = [override for override in recipe if override.startswith("data=")] or ["data=fashion_mnist"]
     settings = [f"checkpoint={place / 'best.ckpt'}", "evaluation=quick", "evaluation.num_samples=null", *data, *threat]
-    found = run(["evaluate", *settings], folder / f"{name}_seed_{seed}_evaluation", log)["evaluation"]
+    found = run(["evaluate", *settings], folder / f"{name}_seed_{seed}_evaluation", log)[0]["evaluation"]
     return {
         "recipe": name,
         "seed": seed,
-        "seconds": trained["seconds"],
+        **clock,
         "clean": found["clean"]["accuracy"],
         "robust": found["worst_case"]["accuracy"],
         "samples": found["n"],
@@ -60,7 +66,7 @@ def summary(rows: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
     """Mean and deviation over a recipe's seeds."""
     own = [row for row in rows if row["recipe"] == name]
     told: dict[str, Any] = {"recipe": name, "n": len(own)}
-    for key in ("clean", "robust", "seconds"):
+    for key in ("clean", "robust", "seconds", "processor"):
         values = [row[key] for row in own]
         told[key] = statistics.mean(values)
         told[f"{key}_std"] = statistics.stdev(values) if len(values) > 1 else None
@@ -91,6 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "rows": rows,
         "summary": [standard, fast],
         "seconds_ratio": fast["seconds"] / standard["seconds"],
+        "processor_ratio": fast["processor"] / standard["processor"],
         "robust_difference": fast["robust"] - standard["robust"],
     }
     (options.folder / "recipes.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
@@ -100,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         figures = f"{cell(told, 'clean')}   {cell(told, 'robust')}   {told['seconds']:.0f} s"
         print(f"{told['recipe']:<9} {figures}   {told['n']} seeds")
     difference = 100 * report["robust_difference"]
-    print(f"fast : standard   time {report['seconds_ratio']:.2f}   robust {difference:+.2f} points")
+    times = f"time {report['seconds_ratio']:.2f} (processor {report['processor_ratio']:.2f})"
+    print(f"fast : standard   {times}   robust {difference:+.2f} points")
     flagged = [f"{row['recipe']} seed {row['seed']}" for row in rows if row["unreliable"]]
     if flagged:
         print(f"flagged by the trust checks: {', '.join(flagged)}")

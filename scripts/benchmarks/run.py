@@ -4,10 +4,10 @@
     python scripts/benchmarks/run.py --rows attack_resnet18 step_resnet18
     python scripts/benchmarks/run.py checkpoint=outputs/teacher/NAME/best.ckpt data=fashion_mnist --rows pgd20 strength
 
-Rows `pgd20` and `strength` need a trained model: what follows is read as by `kdrobust evaluate` (checkpoint, data,
-threat, evaluation.num_samples, evaluation.batch_size). A row that cannot be run says why. `speed` is of wall time,
-`processor` of this process's own processor time, which other work on the machine disturbs less. A finished row is kept
-in the JSON file at once; rows already there are shown and not run again.
+Rows `pgd20`, `strength` and `suite` need a trained model: what follows is read as by `kdrobust evaluate` (checkpoint,
+data, threat, evaluation.num_samples, evaluation.batch_size). A row that cannot be run says why. `speed` is of wall
+time, `processor` of this process's own processor time, which other work on the machine disturbs less. A finished row
+is kept in the JSON file at once; rows already there are shown and not run again.
 """
 
 from __future__ import annotations
@@ -16,18 +16,25 @@ import argparse
 import functools
 import json
 import os
-import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import framework_rows
+import memory_rows
+import process_rows
 import torch
 import training_rows
-from timing import Absent
+from timing import Absent, show
 
 from kdrobust.attacks.kernels import has_fast_bf16
 from kdrobust.errors import KdrobustError
+
+
+def _needs_model(overrides: Sequence[str]) -> None:
+    if not any(word.startswith(("checkpoint=", "model.")) for word in overrides):
+        raise Absent("needs a trained model; give checkpoint=..., data=..., threat=...")
 
 
 def _subject(overrides: Sequence[str]) -> tuple[Any, ...]:
@@ -39,8 +46,7 @@ def _subject(overrides: Sequence[str]) -> tuple[Any, ...]:
     from kdrobust.stages.setup import check_config, prepare_data
     from kdrobust.stages.subject import load_subject, subject_problems
 
-    if not any(word.startswith(("checkpoint=", "model.")) for word in overrides):
-        raise Absent("needs a trained model; give checkpoint=..., data=..., threat=...")
+    _needs_model(overrides)
     cfg = compose("evaluate", spell_out("evaluate", ["evaluation=quick", *overrides]))
     check_config(cfg, subject_problems(cfg))
     data = prepare_data(cfg)
@@ -63,6 +69,17 @@ def _strength(overrides: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def _suite(overrides: Sequence[str], repeats: int) -> dict[str, Any]:
+    import autoattack
+
+    _needs_model(overrides)
+    return autoattack.compare(overrides, repeats, wrapped=False)
+
+
+#: Rows whose subject is given by overrides.
+_WITH_MODEL = ("pgd20", "strength", "suite")
+
+
 def rows(options: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]:
     """All rows by name."""
     steps, repeats = options.steps, options.repeats
@@ -71,24 +88,27 @@ def rows(options: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]
             f"attack_{shape}": functools.partial(training_rows.attack, shape, steps=steps, repeats=repeats)
             for shape in training_rows.SHAPES
         },
-        "step_resnet18": functools.partial(training_rows.step, steps=steps, repeats=repeats),
+        **{
+            f"step_{student}": functools.partial(training_rows.step, student, steps=steps, repeats=repeats)
+            for student in training_rows.STUDENTS
+        },
+        **{
+            f"scaling_{axis}": functools.partial(training_rows.scaling, axis, repeats=repeats)
+            for axis in ("batch", "steps", "teachers")
+        },
+        "memory_resnet18": lambda: memory_rows.peak("resnet18", steps=steps, threads=options.threads),
+        **{
+            f"framework_{shape}": functools.partial(framework_rows.overhead, shape, repeats=repeats)
+            for shape in framework_rows.SETTINGS
+        },
+        "data": functools.partial(framework_rows.pipeline, repeats=repeats),
+        "startup": functools.partial(process_rows.startup, repeats=repeats),
+        "sweep": functools.partial(process_rows.sweep, repeats=repeats),
+        "processes": functools.partial(process_rows.processes, repeats=repeats),
         "pgd20": lambda: _pgd20(options.overrides, repeats),
         "strength": lambda: _strength(options.overrides),
+        "suite": lambda: _suite(options.overrides, options.suite_repeats),
     }
-
-
-def _show(name: str, table: dict[str, Any]) -> None:
-    print(f"\n{name}", flush=True)
-    for run, row in table.items():
-        if "absent" in row:
-            print(f"  {run:<46} not run: {row['absent']}")
-            continue
-        cells = ""
-        if "seconds" in row:
-            milliseconds = 1e3 * statistics.median(row["seconds"])
-            cells = f"{milliseconds:10.1f} ms   speed {row['speed']:5.2f}   processor {row['processor_speed']:5.2f}   "
-        reached = ", ".join(f"{key} {value:.6g}" for key, value in row.get("reached", {}).items())
-        print(f"  {run:<46} {cells}{reached}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", help="as for kdrobust evaluate")
     parser.add_argument("--rows", nargs="+", help="only these")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--subject", default="model", help="what the rows of a trained model are kept under")
+    parser.add_argument("--suite-repeats", type=int, default=1, help="of row suite, which takes minutes")
     parser.add_argument("--steps", type=int, default=10, help="of the training attack")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks.json"))
@@ -118,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     for name in options.rows or known:
         # the subject is part of what such a row measured
-        key = " ".join([name, *options.overrides]) if name in ("pgd20", "strength") else name
+        key = f"{name}_{options.subject}" if name in _WITH_MODEL else name
         if key not in report["rows"]:
             try:
                 report["rows"][key] = known[name]()
@@ -129,8 +151,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(error, file=sys.stderr)
                 return error.exit_code
             options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
-        _show(key, report["rows"][key])
+            if name in _WITH_MODEL:
+                # where the model lies on this machine says nothing to others
+                told = [word for word in options.overrides if not word.startswith("checkpoint=")]
+                report.setdefault("settings", {})[key] = told
+            options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        show(key, report["rows"][key])
     return 0
 
 

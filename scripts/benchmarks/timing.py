@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -37,10 +37,37 @@ def alternate(runs: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, 
             table[name]["answer"] = runs[name]()
             table[name]["seconds"].append(time.perf_counter() - began)
             table[name]["processor"].append(time.process_time() - worked)
-    if present:
-        base = table[present[0]]
-        for name in present:
-            row = table[name]
-            row["speed"] = statistics.median(base["seconds"]) / statistics.median(row["seconds"])
-            row["processor_speed"] = statistics.median(base["processor"]) / statistics.median(row["processor"])
+    _divide([table[name] for name in present])
     return table
+
+
+def compared(times: Mapping[str, Sequence[tuple[float, float]]]) -> dict[str, dict[str, Any]]:
+    """As `alternate`, of times (wall, processor) that were taken elsewhere."""
+    table: dict[str, dict[str, Any]] = {
+        name: {"seconds": [wall for wall, _ in taken], "processor": [worked for _, worked in taken]}
+        for name, taken in times.items()
+    }
+    _divide(list(table.values()))
+    return table
+
+
+def _divide(rows: Sequence[dict[str, Any]]) -> None:
+    """The first one's medians over each one's own."""
+    for row in rows:
+        for kind, ratio in (("seconds", "speed"), ("processor", "processor_speed")):
+            row[ratio] = statistics.median(rows[0][kind]) / max(statistics.median(row[kind]), 1e-9)
+
+
+def show(name: str, table: Mapping[str, Any]) -> None:
+    """Print a row of the benchmark, a line a run."""
+    print(f"\n{name}", flush=True)
+    for run, row in table.items():
+        if "absent" in row:
+            print(f"  {run:<46} not run: {row['absent']}")
+            continue
+        cells = ""
+        if "seconds" in row:
+            milliseconds = 1e3 * statistics.median(row["seconds"])
+            cells = f"{milliseconds:10.1f} ms   speed {row['speed']:5.2f}   processor {row['processor_speed']:5.2f}   "
+        reached = ", ".join(f"{key} {value:.6g}" for key, value in row.get("reached", {}).items())
+        print(f"  {run:<46} {cells}{reached}")

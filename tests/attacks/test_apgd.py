@@ -190,3 +190,25 @@ def test_known_maskings_show_as_in_the_official_attacks(broken, gradient, scale_
     assert accuracy(Square(threat=threat, queries=1000)) == black_box
     if broken != "plain":
         assert accuracy(APGD(threat=threat)) > black_box
+
+
+@pytest.mark.parametrize("kind", ["apgd", "square"])
+def test_the_exact_model_has_the_last_word(kind, monkeypatch):
+    """A form of the model that never answers wrong, but climbs as the model does: what it missed is found at the end."""
+    threat = Threat(norm="linf", eps=EPS["linf"])
+    options = {"threat": threat, "goal": "margin", "precision": "fp32"}
+    attack = APGD(steps=20, **options) if kind == "apgd" else Square(queries=30, **options)
+    exact = attack.run(MODEL, X, Y)
+    assert exact.fooled[MODEL(X).argmax(1) == Y].any()
+
+    class Sure:
+        """Adds to the true class: the margin's gradient, and the order of its values, stay."""
+
+        def __call__(self, inputs):
+            rows = torch.cdist(inputs.flatten(1), X.flatten(1)).argmin(dim=1)
+            return MODEL(inputs) + 1e3 * torch.nn.functional.one_hot(Y[rows], MODEL(X).shape[1])
+
+    monkeypatch.setattr("kdrobust.attacks.samples.climbed", lambda *_: Sure())
+    found = attack.run(MODEL, X, Y)
+    assert torch.equal(MODEL(found.adversarial).argmax(1) != Y, found.fooled)
+    assert torch.equal(found.fooled, exact.fooled)

@@ -118,6 +118,21 @@ def test_hardware():
     assert isinstance(has_fast_bf16(torch.device("cpu")), bool)
 
 
+def test_compiled_once_a_form(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda module: asked.append(module) or module)
+    model, (inputs, labels) = network(), batch()
+    attack = GradientAttack(threat=THREAT, steps=2, precision="bf16", compile=True)
+    plain = GradientAttack(threat=THREAT, steps=2, precision="bf16")
+    found = [one(model, inputs, labels) for one in (attack, attack, plain)]
+    assert len(asked) == 1
+    assert torch.equal(found[0], found[2])
+    assert attack.describe()["compile"] is True
+    assert "compile" not in plain.describe()
+    with pytest.raises(UsageError, match=r"attack\.compile=true: .* set attack\.precision=auto"):
+        GradientAttack(threat=THREAT, compile=True)
+
+
 def test_unknown_precision():
     with pytest.raises(UsageError, match=r"attack\.precision=fp8"):
         GradientAttack(threat=THREAT, precision="fp8")
@@ -149,7 +164,7 @@ def test_verdict_and_goal_are_the_exact_models():
 
 def test_train_mode_is_attacked_as_it_is(monkeypatch):
     asked = []
-    monkeypatch.setattr("kdrobust.attacks.gradient.climbed", lambda model, *_: asked.append(1) or model)
+    monkeypatch.setattr("kdrobust.attacks.gradient.climbed", lambda model, *_, **__: asked.append(1) or model)
     GradientAttack(threat=THREAT, steps=1, precision="bf16", model_mode="train")(network(), *batch())
     assert not asked
     GradientAttack(threat=THREAT, steps=1, precision="bf16")(network(), *batch())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kdrobust.attacks import Square, Threat
-from kdrobust.attacks.squares import bump, next_l2, next_linf, start_l2, start_linf
+from kdrobust.attacks.squares import bump, draws_of_queries, next_l2, next_linf, start_l2, start_linf
 from kdrobust.attacks.threat import l2_norm
 from kdrobust.errors import AttackError, UsageError
 from tests.attacks.zoo import EPS, MODEL, X, Y, batch, network, tensor
@@ -20,6 +20,10 @@ def make(norm="linf", **options):
     return Square(threat=Threat(norm=norm, eps=EPS[norm]), **{"queries": 30, **options})
 
 
+def draws(threat, inputs, seed):
+    return draws_of_queries(threat, inputs, KEYS, seeds=[seed])[0]
+
+
 def test_the_start_is_stripes():
     noise = start_linf(LINF, GREY, KEYS, seed=0) - GREY
     torch.testing.assert_close(noise.abs(), torch.full_like(noise, 0.1))
@@ -30,7 +34,7 @@ def test_the_start_is_stripes():
 
 @pytest.mark.parametrize(("share", "side"), [(0.8, 10), (0.3, 6), (0.05, 2), (1e-6, 1)])
 def test_a_change_is_one_square_of_plus_or_minus_eps(share, side):
-    changed = next_linf(LINF, GREY, GREY, KEYS, share=share, seed=1) != GREY
+    changed = next_linf(LINF, GREY, GREY, draws(LINF, GREY, 1), share=share) != GREY
     assert torch.equal(changed.flatten(2).sum(2), torch.full((50, 3), side * side))
     for sample in changed[:, 0]:
         rows, columns = sample.any(1).nonzero().flatten(), sample.any(0).nonzero().flatten()
@@ -49,7 +53,7 @@ def test_l2_spends_all_of_the_radius(shape):
     point = start_l2(threat, inputs, KEYS, seed=0)
     torch.testing.assert_close(threat.distance(point, inputs), torch.full((50,), 0.3).double())
     for query in range(5):
-        after = next_l2(threat, point, inputs, KEYS, share=0.2, seed=query)
+        after = next_l2(threat, point, inputs, draws(threat, inputs, query), share=0.2)
         torch.testing.assert_close(threat.distance(after, inputs), torch.full((50,), 0.3).double())
         assert not torch.equal(after, point)
         point = after
@@ -57,7 +61,7 @@ def test_l2_spends_all_of_the_radius(shape):
 
 def test_l2_moves_length_from_one_square_into_another_and_leaves_the_rest():
     point = start_l2(L2, GREY, KEYS, seed=0)
-    after = next_l2(L2, point, GREY, KEYS, share=0.1, seed=3)
+    after = next_l2(L2, point, GREY, draws(L2, GREY, 3), share=0.1)
     changed = (after - point).abs() > 1e-12
     side = 3
     assert int(changed[:, 0].flatten(1).sum(1).max()) <= 2 * side * side

@@ -16,6 +16,8 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 NAMES = sorted(path.stem for path in (CONF / "data").glob("[!_]*.yaml"))
 #: Options that read the user's own files.
 YOURS = ("image_folder", "npz", "spoken_words")
+#: Checkpoints of the classifiers that are attacked.
+CLASSIFIERS = ["source.classifier=a.ckpt", "source.surrogate=b.ckpt"]
 
 
 def option(name, *overrides):
@@ -26,13 +28,12 @@ def option(name, *overrides):
 
 def test_the_options():
     images = ["cifar10", "cifar100", "digits", "fashion_mnist", "image_folder", "mnist", "npz", "svhn"]
-    assert sorted(NAMES) == sorted([*images, "espeak_digits", "fsdd", "speech_commands", "spoken_words"])
+    assert sorted(NAMES) == sorted([*images, "detection", "espeak_digits", "fsdd", "speech_commands", "spoken_words"])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_complete_and_explained(name):
-    overrides = ["source.path=here"] if name in YOURS else []
-    cfg = option(name, *overrides)
+    cfg = option(name, *_path(name))
     assert check(cfg) == []
     data = instantiate(cfg.data)
     assert isinstance(data, DataModule)
@@ -59,7 +60,7 @@ def test_augmentation_is_for_colour_images_and_no_mirrored_digits():
 
 
 def _path(name):
-    return ["source.path=here"] if name in YOURS else []
+    return CLASSIFIERS if name == "detection" else ["source.path=here"] if name in YOURS else []
 
 
 def test_augmentation_can_be_switched_off():

@@ -13,7 +13,7 @@ from PIL import Image
 
 import kdrobust
 from kdrobust.cli import main
-from kdrobust.serving.command import _Progress
+from kdrobust.serving.progress import Progress
 from tests.export.models import SPEC, exported, pixels, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,7 +139,7 @@ def test_images_of_another_size_get_one_line(place, tmp_path, capsys):
 def test_progress_tells_the_time_left(monkeypatch, capsys):
     now = iter([0.0, 5.0, 11.0, 12.0, 20.0])
     monkeypatch.setattr("time.monotonic", lambda: next(now))
-    progress = _Progress(40)
+    progress = Progress(40, task="predict", noun="predictions")
     for _ in range(3):
         progress.add(11)
     progress.end("x.csv")

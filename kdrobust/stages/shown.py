@@ -1,0 +1,74 @@
+"""What a teacher is shown of a student's inputs: the same, or the same items in its own domain or modality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from torch import nn
+
+from kdrobust.config import instantiate
+from kdrobust.data.transformed import build_transform
+from kdrobust.errors import UsageError
+from kdrobust.models import Classifier, fit, read_checkpoint, restore_classifier, stored_spec
+from kdrobust.spec import InputSpec
+
+_REMEDY = "choose its own data=..., or what turns the data's inputs into the teacher's: transform@teacher.transform=..."
+
+
+def shown_spec(spec: InputSpec, transform: Any, key: str = "teacher") -> InputSpec:
+    """What a teacher is given where the student is given a spec.
+
+    Args:
+        spec: of the student's inputs.
+        transform: the config's node, or None.
+        key: whose it is, for errors.
+    """
+    return spec if transform is None else _built(spec, transform, key)[1]
+
+
+def _built(spec: InputSpec, transform: Any, key: str) -> tuple[nn.Module, InputSpec]:
+    module: Any = build_transform(instantiate(transform), spec, f"{key}.transform")
+    if getattr(module, "draws", False):
+        # a frozen teacher has one answer to an input
+        raise UsageError(f"{key}.transform: {module.name} draws noise, which belongs to the data: data.transform")
+    return module, module.spec
+
+
+def check_teacher(own: InputSpec, spec: InputSpec, transform: Any, what: str, key: str = "teacher") -> None:
+    """Refuse a teacher that cannot teach these data: other classes, or inputs of another form.
+
+    Args:
+        own: of the data it was trained on.
+        spec: of the student's data.
+        transform: the config's node of what lies between, or None.
+        what: begins the refusal: where the config names the teacher, or the data it is trained on.
+        key: whose it is, for errors.
+
+    Raises:
+        CheckpointError: inputs of another form, or another number of classes.
+        UsageError: as many classes of other names.
+    """
+    fit(own, shown_spec(spec, transform, key), what, remedy=_REMEDY)
+    if own.class_names and spec.class_names and own.class_names != spec.class_names:
+        place = next(number for number in range(own.classes) if own.class_names[number] != spec.class_names[number])
+        raise UsageError(
+            f"{what}: its class {place} is {own.class_names[place]!r}, the student's data call it "
+            f"{spec.class_names[place]!r}; teacher and student need the same classes in the same order"
+        )
+
+
+def restore_teacher(
+    path: Path, spec: InputSpec, transform: DictConfig | Mapping[str, Any] | None, key: str = "teacher"
+) -> Classifier:
+    """A teacher from its checkpoint, as it answers to the student's inputs: a transform is its first layer.
+
+    Raises: as `check_teacher`, and what `kdrobust.models.restore_classifier` raises.
+    """
+    check_teacher(stored_spec(read_checkpoint(path)), spec, transform, f"{key}.checkpoint={path}", key)
+    model = restore_classifier(path)
+    if transform is not None:
+        model.normalize = nn.Sequential(_built(spec, transform, key)[0], model.normalize)
+    return model

@@ -90,6 +90,10 @@ def _dispatch(arguments: list[str]) -> int:
         from kdrobust.doctor import main as doctor
 
         return doctor(rest)
+    if command == "benchmark":
+        from kdrobust.benchmark import main as benchmark
+
+        return benchmark(rest)
     if command == "frontier":
         from kdrobust.frontier import main as frontier
 
@@ -125,7 +129,18 @@ def _stage(name: str, arguments: list[str]) -> int:
     if name not in stages:
         if name.startswith("-") or "=" in name:
             raise UsageError(f"{name}: a stage comes first: kdrobust STAGE {name}; stages: {available(stages)}")
-        commands = ("list", "detect", "doctor", "frontier", "predict", "report", "reproduce", "search", "sweep")
+        commands = (
+            "list",
+            "benchmark",
+            "detect",
+            "doctor",
+            "frontier",
+            "predict",
+            "report",
+            "reproduce",
+            "search",
+            "sweep",
+        )
         close = did_you_mean(name, [*stages, *commands])
         raise UsageError(f"{name}: no such stage{close}; stages: {available(stages)} (also: {', '.join(commands)})")
     if any(argument in _HELP[:2] for argument in arguments):

@@ -10,7 +10,7 @@ from pathlib import Path
 from kdrobust.errors import UsageError
 
 #: What a header may say on a line `Name: text`; a deeper indented line goes on with the one before.
-FIELDS = ("Source", "Formula", "Needs", "Cost", "Official code", "Pitfall", "Command", "Leaves")
+FIELDS = ("Source", "Formula", "Needs", "Cost", "Official code", "Pitfall", "Published figures", "Command", "Leaves")
 _PASSES = re.compile(r"(\d+) student pass")
 _ASKED = re.compile(r"(\d+) (?:teacher|peer) (?:forward|pass)")
 _YEAR = re.compile(r"\b(19|20)\d\d\b")

@@ -30,6 +30,7 @@ Usage
   kdrobust detect checkpoint=...    scores of images by a detector of attacks, flagged at a false-positive rate
   kdrobust report FOLDER ...        one HTML page of every run below; --watch serves it here while runs go on
   kdrobust reproduce RESULT.JSON    run a finished run again and compare figures and weights, bit by bit
+  kdrobust benchmark suite=NAME     every method on equal terms, in pieces; plan: what it would do and how long
   kdrobust frontier FOLDER ...      clean and robust accuracy against size: a plot and a CSV of every run below
   kdrobust sweep status FOLDER      how far a sweep is, its best settings;  resume FOLDER: go on with it
 

@@ -11,6 +11,9 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from kdrobust.benchmark.leaderboard import leaderboard
+from kdrobust.benchmark.page import RESULTS, benchmark_page
+from kdrobust.benchmark.plot import is_current, redraw
 from kdrobust.config import conf_dir
 from kdrobust.conformance import check_case, read_cases
 from kdrobust.conformance.recipes import find_recipe
@@ -172,7 +175,12 @@ def methods_page() -> str:
 
 
 #: Page to what writes it.
-PAGES: Mapping[str, Callable[[], str]] = {"methods.md": methods_page, "trust-checks.md": trust_checks_page}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "methods.md": methods_page,
+    "trust-checks.md": trust_checks_page,
+    "benchmark.md": lambda: benchmark_page(ROOT / RESULTS),
+    "leaderboard.html": lambda: leaderboard(ROOT / RESULTS),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -189,6 +197,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.check:
             path.write_text(text, encoding="utf-8")
             print(f"wrote docs/{name}")
+    picture = ROOT / "docs" / "benchmark.png"
+    if not is_current(picture, ROOT / RESULTS):
+        stale.append(picture.name)
+        if not options.check:
+            redraw(picture, ROOT / RESULTS)
+            print(f"drew docs/{picture.name}")
     if options.check and stale:
         print(f"out of date: docs/{', docs/'.join(stale)}; run scripts/docs.py", file=sys.stderr)
         return 1

@@ -22,6 +22,7 @@ HEIGHTS = (
     ("stages",),
     (
         *("cli", "launch", "multirun", "shorthand", "resuming", "listing", "help", "doctor", "reproduce", "frontier"),
+        "benchmark",
         *("loading", "__main__", "__init__"),
     ),
 )

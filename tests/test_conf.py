@@ -15,8 +15,9 @@ from kdrobust.sweeps.search import parse_search
 from kdrobust.sweeps.study import distribution, pruner_of, sampler_of
 
 CONF = conf_dir()
-#: No option of any group: what `kdrobust search wandb` made for W&B agents; tests/sweeps/test_wandb_sweep.py checks it.
-FOREIGN = "wandb_sweep"
+#: No options of a stage: what `kdrobust search wandb` made for W&B agents, which tests/sweeps/test_wandb_sweep.py checks,
+#: and the benchmark's suites, whose jobs tests/benchmark/test_plan.py composes.
+FOREIGN = ("wandb_sweep", "suite")
 STAGES = sorted(path.stem for path in CONF.glob("*.yaml") if not path.stem.startswith("_"))
 #: group and option as one writes them: ("experiment", "paper/rslad_cifar10_resnet18")
 OPTIONS = sorted(
@@ -25,7 +26,7 @@ OPTIONS = sorted(
         path.relative_to(CONF / path.relative_to(CONF).parts[0]).with_suffix("").as_posix(),
     )
     for path in CONF.glob("*/**/*.yaml")
-    if not path.stem.startswith("_") and path.parent.name != FOREIGN
+    if not path.stem.startswith("_") and path.parent.name not in FOREIGN
 )
 RECIPES = [option for group, option in OPTIONS if group == "experiment" and option.startswith("paper/")]
 #: values that only a user has
@@ -89,7 +90,7 @@ def recipe_stage(option):
 
 
 def test_nothing_is_missed():
-    on_disk = [path for path in CONF.rglob("*.yaml") if not path.stem.startswith("_") and path.parent.name != FOREIGN]
+    on_disk = [path for path in CONF.rglob("*.yaml") if not path.stem.startswith("_") and path.parent.name not in FOREIGN]
     assert len(on_disk) == len(STAGES) + len(OPTIONS)
     assert {"teacher", "distill", "outputs", "evaluate", "export", "prune", "pipeline"} == set(STAGES)
 

@@ -41,13 +41,14 @@ _RC: dict[Any, Any] = {
 
 
 @contextmanager
-def figure(path: str | Path, *, width: float, height: float) -> Iterator[Any]:
+def figure(path: str | Path, *, width: float, height: float, told: str | None = None) -> Iterator[Any]:
     """A figure to draw on; written as PNG in one step when the block ends.
 
     Args:
         path: of the PNG.
         width: in inches, at 150 dots an inch.
         height: in inches.
+        told: kept in the file as its description.
 
     Raises:
         RunFolderError: the file cannot be written.
@@ -63,5 +64,5 @@ def figure(path: str | Path, *, width: float, height: float) -> Iterator[Any]:
         yield drawn
         buffer = io.BytesIO()
         # no software stamp: the same figures give the same bytes
-        drawn.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
+        drawn.savefig(buffer, format="png", dpi=150, metadata={"Software": None, "Description": told})
     write_bytes(path, buffer.getvalue())

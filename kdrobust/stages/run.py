@@ -19,7 +19,8 @@ STAGES = ("teacher", "outputs", "distill", "evaluate", "export", "prune", "pipel
 _ONE_PROCESS = ("outputs", "export", "prune", "pipeline")
 
 
-def _quiet() -> None:
+def quiet() -> None:
+    """Keep from the terminal what Lightning says of itself, and warnings about what we do on purpose."""
     import pytorch_lightning  # noqa: F401 - it sets its own level when imported
 
     # Lightning's advertisements and its notes on devices say nothing a run's own lines do not
@@ -51,7 +52,7 @@ def run_stage_in(stage: str, cfg: DictConfig, folder: Path) -> Any:
     starter = made_by()
     if starter and stage in _ONE_PROCESS:
         raise UsageError(f"{stage}: one process runs it, and starts ranks where it trains; leave {starter} out")
-    _quiet()
+    quiet()
     if cfg.get("trusted_modules") and str(Path.cwd()) not in sys.path:
         # a user's own packages lie where the user works; last, so that they hide nothing
         sys.path.append(str(Path.cwd()))

@@ -105,7 +105,7 @@ def teacher_config(cfg: DictConfig, name: str = _MAIN) -> DictConfig:
     return OmegaConf.create(merged)
 
 
-def _once(config: DictConfig, run: Callable[[DictConfig, Path], Any], told: str, *, together: bool) -> Path:
+def once(config: DictConfig, run: Callable[[DictConfig, Path], Any], told: str, *, together: bool) -> Path:
     """The folder of a config's finished run; run now unless another job has done it, or is doing it.
 
     Args:
@@ -145,7 +145,7 @@ def _train_once(cfg: DictConfig, name: str) -> Path:
     from kdrobust.stages import teacher
 
     told = f"{_key(name)}.checkpoint=auto: training the teacher"
-    return _once(teacher_config(cfg, name), teacher.run, told, together=True) / "best.ckpt"
+    return once(teacher_config(cfg, name), teacher.run, told, together=True) / "best.ckpt"
 
 
 def _store_once(cfg: DictConfig, name: str, checkpoint: Path, data: DataModule) -> Path:
@@ -169,7 +169,7 @@ def _store_once(cfg: DictConfig, name: str, checkpoint: Path, data: DataModule) 
         }
     )
     told = f"{_key(name)}.outputs=auto: storing the teacher's clean logits"
-    return _once(config, outputs.run, told, together=False)
+    return once(config, outputs.run, told, together=False)
 
 
 def _shown(node: DictConfig) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+"""What the records say, as rows, as a page, as a leaderboard and as a plot."""
+
+import re
+
+import pytest
+
+from kdrobust.benchmark import leaderboard as leaderboard_module
+from kdrobust.benchmark import page as page_module
+from kdrobust.benchmark import plot
+from kdrobust.benchmark.page import columns_of, told_difference, verdict
+from kdrobust.benchmark.plan import jobs_of
+from kdrobust.benchmark.records import records_path, write_records
+from kdrobust.benchmark.rows import rows_of
+from tests.benchmark.suites import record, records, suite, teacher
+
+#: robust counts of 100 by method, a seed each: `gentle` better beyond noise, `standard` not told apart
+ROBUST = {"pgd_at": (60, 62, 61), "standard": (58, 64, 62), "gentle": (70, 72, 71)}
+
+
+def invented(job):
+    told = {"robust": ROBUST[job.method][job.seed]}
+    return told | ({"teachers": {"teacher": teacher()}} if job.method == "gentle" else {})
+
+
+@pytest.fixture
+def made():
+    return suite()
+
+
+def test_rows_are_means_compared_seed_by_seed(made):
+    rows = rows_of(made, made.blocks["main"], records(made, of=invented))
+    assert [(row.method, row.student) for row in rows] == [
+        (method, student) for student in ("small", "mlp") for method in ("gentle", "standard", "pgd_at")
+    ]
+    gentle, standard, baseline = rows[:3]
+    assert (gentle.robust.value, gentle.robust.n, gentle.difference.value) == pytest.approx((0.71, 3, 0.10))
+    assert (baseline.difference, baseline.against, gentle.against) == (None, "", "pgd_at")
+    # without spread there is no doubt; the correction keeps 0 at 0, and doubles nothing beyond the larger
+    assert (gentle.p, standard.p > 0.5) == (0.0, True)
+    assert told_difference(gentle) == "**+10.0 [+10.0, +10.0], p < 0.001**"
+    assert told_difference(baseline) == ""
+    told = verdict(rows[:3])
+    assert "Most robust: `gentle`." in told
+    assert "Better than `pgd_at` beyond seed noise: `gentle`; worse: none; 1 of 2 cannot be told apart" in told
+
+
+def test_one_seed_is_told_without_an_interval(made):
+    found = [record(job, **invented(job)) for job in jobs_of(made, made.blocks["main"]) if job.seed == 0]
+    rows = rows_of(made, made.blocks["main"], found)
+    assert told_difference(rows[0]) == "+10.0 (one seed)"
+    assert columns_of(made.blocks["main"], rows[:3], {})[1][3] == "70.0"
+
+
+def test_a_grid_is_compared_with_its_first_point(made):
+    block = made.blocks["ladder"]
+    found = [record(job, robust=50 + place) for place, job in enumerate(jobs_of(made, block))]
+    rows = rows_of(made, block, found)
+    assert [row.difference and round(row.difference.value, 2) for row in rows] == [0.03, 0.02, 0.01, None]
+    assert {row.against for row in rows} == {"eps=0.1 alpha=0", ""}
+    lines = columns_of(block, rows, {})
+    assert lines[0][:3] == ["method", "eps", "alpha"]
+    assert lines[1][:3] == ["`gentle`", "0.2", "1"]
+
+
+def test_an_evaluation_of_its_own_stands_beside_the_main_one(made):
+    block = made.blocks["ladder"]
+    (one, *_) = jobs_of(made, block)
+    rows = rows_of(made, block, [record(one, robust=40, config_hash="a" * 64)])
+    lines = columns_of(block, rows, {"main": [record(one, robust=44, config_hash="a" * 64)]})
+    assert lines[1][lines[0].index("robust in `main`")] == "44.0"
+
+
+@pytest.fixture
+def measured(made, tmp_path, monkeypatch):
+    """Records in a folder, and the pages made to be about the suite of these tests."""
+    for module in (page_module, leaderboard_module, plot):
+        monkeypatch.setattr(module, "read_suite", lambda name: made)
+    given = records(made, of=invented)
+    given[2] |= {"unreliable": True, "reasons": ["S1: gradients <masked>"]}
+    write_records(records_path(tmp_path, "trial", "main"), made, made.blocks["main"], given)
+    return tmp_path
+
+
+def test_the_page_has_every_question_and_says_what_is_missing(measured):
+    text = page_module.benchmark_page(measured)
+    assert "### Who wins?\n\nBlock `main`: 18 of 18 trainings measured." in text
+    assert text.count(page_module._NOT_MEASURED) == 3
+    assert (
+        "**`small`**: 1,000 parameters, 2,000 FLOPs; ℓ∞, ε = 0.1; worst of pgd20, cascade; n = 100 test samples."
+        in text
+    )
+    row = next(line for line in text.splitlines() if line.startswith("| `gentle`"))
+    assert "71.0 [68.5, 73.5] †" in row
+    assert "| 92.0 | 72.5 |" in row
+    assert "† `gentle`: S1: gradients <masked>" in text
+    assert "![Robust accuracy of every method](benchmark.png)" in text
+    recipes = [line for line in text.splitlines() if line.startswith("| `paper/")]
+    assert len(recipes) > 50
+    assert all(line.endswith("|  |") and len(line.split("|")[3].strip()) > 8 for line in recipes)
+
+
+def test_the_leaderboard_holds_the_same_rows_escaped(measured):
+    text = leaderboard_module.leaderboard(measured)
+    assert "<tr><td>1</td><td>gentle</td>" in text
+    assert "S1: gradients &lt;masked&gt;" in text
+    assert text.count("Not yet measured") == 1
+    assert "<script" not in text
+
+
+def test_the_plot_knows_what_it_was_drawn_from(measured, made):
+    path = measured / "benchmark.png"
+    assert not plot.is_current(path, measured)
+    plot.redraw(path, measured)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert plot.is_current(path, measured)
+    given = records(made, of=lambda job: {"robust": 10})
+    write_records(records_path(measured, "trial", "main"), made, made.blocks["main"], given)
+    assert not plot.is_current(path, measured)
+    records_path(measured, "trial", "main").unlink()
+    plot.redraw(path, measured)
+    assert plot.is_current(path, measured)
+    assert not path.exists()
+
+
+def test_committed_records_answer_what_their_suite_asks_now():
+    from kdrobust.benchmark.records import read_records
+    from kdrobust.benchmark.suite import read_suite
+    from kdrobust.config import conf_dir
+
+    root = conf_dir().parent / page_module.RESULTS
+    for path in sorted(root.glob("*/*.json")):
+        made = read_suite(path.parent.name)
+        asked = {job.digest for job in jobs_of(made, made.blocks[path.stem])}
+        for entry in read_records(path):
+            if entry["method"] in made.blocks[path.stem].methods:
+                assert entry["digest"] in asked, f"{path}: {entry['method']} was measured with other settings"
+            assert re.fullmatch(r"[\w-]+", entry["method"])

@@ -90,7 +90,9 @@ def recipe_stage(option):
 
 
 def test_nothing_is_missed():
-    on_disk = [path for path in CONF.rglob("*.yaml") if not path.stem.startswith("_") and path.parent.name not in FOREIGN]
+    on_disk = [
+        path for path in CONF.rglob("*.yaml") if not path.stem.startswith("_") and path.parent.name not in FOREIGN
+    ]
     assert len(on_disk) == len(STAGES) + len(OPTIONS)
     assert {"teacher", "distill", "outputs", "evaluate", "export", "prune", "pipeline"} == set(STAGES)
 

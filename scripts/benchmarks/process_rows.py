@@ -48,8 +48,10 @@ def startup(*, repeats: int) -> dict[str, dict[str, Any]]:
 
         def step() -> None:
             # one step of one batch and its validation; a new folder each time
-            words = ["distill", teacher, f"run.folder=runs/{next(number)}", "data.limit_train=128", "data.batch_size=128", "epochs=1"]
-            _run([*_KDROBUST, *words, "data.limit_validation=20", "attack.steps=1"], folder)
+            words = ["distill", teacher, f"run.folder=runs/{next(number)}", "epochs=1", "attack.steps=1"]
+            _run(
+                [*_KDROBUST, *words, "data.limit_train=128", "data.batch_size=128", "data.limit_validation=20"], folder
+            )
 
         runs: dict[str, Callable[[], object]] = {
             f"python -c '{_IMPORTS}'": lambda: _run([sys.executable, "-c", _IMPORTS], folder),

@@ -31,6 +31,8 @@ from kdrobust.shorthand import spell_out
 from kdrobust.stages.setup import check_config, prepare_data, set_threads
 from kdrobust.stages.subject import load_subject, subject_problems
 
+#: In which our cascade searches.
+FORMS = ("exact", "auto", "bf16")
 NORMS = {"linf": "Linf", "l2": "L2"}
 
 
@@ -49,7 +51,9 @@ def right(model: torch.nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
     return torch.cat([model(piece) for piece in inputs.split(1000)]).argmax(dim=1) == labels
 
 
-def compare(overrides: Sequence[str], repeats: int, *, wrapped: bool = True) -> dict[str, Any]:
+def compare(
+    overrides: Sequence[str], repeats: int, *, wrapped: bool = True, forms: Sequence[str] = FORMS
+) -> dict[str, Any]:
     """The row: each run's seconds, how many stand and which samples differ from the published driver's verdict.
 
     Raises:
@@ -67,17 +71,19 @@ def compare(overrides: Sequence[str], repeats: int, *, wrapped: bool = True) -> 
     inputs, labels, keys = test.pixels(rows), test.labels[rows], test.indices[rows]
     threat = instantiate(cfg.threat)
     standard = compose("evaluate", spell_out("evaluate", ["evaluation=standard", *overrides]))
-    exact = compose("evaluate", spell_out("evaluate", ["evaluation=fast", *overrides, "evaluation.precision=exact"]))
 
     def attacked(config: Any, name: str) -> Callable[[], Tensor]:
         attack = instantiate(config.evaluation.attacks)[name]
         return lambda: right(model, attack.run(model, inputs, labels, keys=keys, seed=seed).adversarial, labels)
 
+    def cascade(precision: str) -> Callable[[], Tensor]:
+        words = ["evaluation=fast", *overrides, f"evaluation.precision={precision}"]
+        return attacked(compose("evaluate", spell_out("evaluate", words)), "cascade")
+
     runs: dict[str, Callable[[], Tensor]] = {
         "published AutoAttack": lambda: published(model, inputs, labels, threat, batch, seed),
         **({"our wrapper of it": attacked(standard, "autoattack")} if wrapped else {}),
-        "our cascade, exact": attacked(exact, "cascade"),
-        "our cascade": attacked(cfg, "cascade"),
+        **{f"our cascade, {precision}": cascade(precision) for precision in forms},
     }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     stands: dict[str, Tensor] = {}

@@ -69,11 +69,11 @@ def _strength(overrides: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _suite(overrides: Sequence[str], repeats: int) -> dict[str, Any]:
+def _suite(overrides: Sequence[str], repeats: int, forms: Sequence[str]) -> dict[str, Any]:
     import autoattack
 
     _needs_model(overrides)
-    return autoattack.compare(overrides, repeats, wrapped=False)
+    return autoattack.compare(overrides, repeats, wrapped=False, forms=forms)
 
 
 #: Rows whose subject is given by overrides.
@@ -103,11 +103,11 @@ def rows(options: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]
         },
         "data": functools.partial(framework_rows.pipeline, repeats=repeats),
         "startup": functools.partial(process_rows.startup, repeats=repeats),
-        "sweep": functools.partial(process_rows.sweep, repeats=repeats),
+        "sweep": functools.partial(process_rows.sweep, repeats=options.long_repeats),
         "processes": functools.partial(process_rows.processes, repeats=repeats),
         "pgd20": lambda: _pgd20(options.overrides, repeats),
         "strength": lambda: _strength(options.overrides),
-        "suite": lambda: _suite(options.overrides, options.suite_repeats),
+        "suite": lambda: _suite(options.overrides, options.long_repeats, options.forms),
     }
 
 
@@ -118,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", nargs="+", help="only these")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--subject", default="model", help="what the rows of a trained model are kept under")
-    parser.add_argument("--suite-repeats", type=int, default=1, help="of row suite, which takes minutes")
+    parser.add_argument("--forms", nargs="+", default=["exact", "auto", "bf16"], help="that row suite searches in")
+    parser.add_argument("--long-repeats", type=int, default=1, help="of rows suite and sweep, which take minutes")
     parser.add_argument("--steps", type=int, default=10, help="of the training attack")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks.json"))

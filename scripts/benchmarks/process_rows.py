@@ -107,7 +107,7 @@ def processes(*, repeats: int) -> dict[str, dict[str, Any]]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         number = count()
-        words = ["teacher", "method=pgd_at", "model@teacher=wide_cnn", "data=digits", "epochs=4"]
+        words = ["teacher", "method=pgd_at", "model@teacher=wide_cnn", "data=digits", "epochs=60"]
 
         def train(*more: str) -> Callable[[], str]:
             return lambda: _run([*_KDROBUST, *words, *more, f"run.folder=runs/{next(number)}"], folder)

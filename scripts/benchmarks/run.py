@@ -104,7 +104,7 @@ def rows(options: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]
         "data": functools.partial(framework_rows.pipeline, repeats=repeats),
         "startup": functools.partial(process_rows.startup, repeats=repeats),
         "sweep": functools.partial(process_rows.sweep, repeats=options.long_repeats),
-        "processes": functools.partial(process_rows.processes, repeats=repeats),
+        "processes": functools.partial(process_rows.processes, repeats=options.long_repeats),
         "pgd20": lambda: _pgd20(options.overrides, repeats),
         "strength": lambda: _strength(options.overrides),
         "suite": lambda: _suite(options.overrides, options.long_repeats, options.forms),
@@ -119,7 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--subject", default="model", help="what the rows of a trained model are kept under")
     parser.add_argument("--forms", nargs="+", default=["exact", "auto", "bf16"], help="that row suite searches in")
-    parser.add_argument("--long-repeats", type=int, default=1, help="of rows suite and sweep, which take minutes")
+    parser.add_argument(
+        "--long-repeats", type=int, default=1, help="of rows suite, sweep and processes, which take minutes"
+    )
     parser.add_argument("--steps", type=int, default=10, help="of the training attack")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, default=Path("outputs/benchmarks.json"))

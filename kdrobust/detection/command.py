@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdrobust.config.suggest import did_you_mean
 from kdrobust.errors import UsageError
+from kdrobust.serving.words import count, truth
 
 if TYPE_CHECKING:
     from kdrobust.detection.roc import Scores
@@ -156,15 +157,11 @@ def _parse(arguments: Sequence[str]) -> _Wish:
 
 def _value(key: str, text: str) -> str | bool | int | float:
     if key == "resize":
-        if text.lower() not in ("true", "false"):
-            raise UsageError(f"detect {key}={text}: expected true or false")
-        return text.lower() == "true"
+        return truth("detect", key, text)
     if key == "threshold_on" and text not in ("clean", "natural"):
         raise UsageError(f"detect {key}={text}: expected clean or natural")
     if key in ("batch_size", "threads"):
-        if not text.isdecimal() or int(text) < 1:
-            raise UsageError(f"detect {key}={text}: expected an integer >= 1")
-        return int(text)
+        return count("detect", key, text)
     if key in ("fpr", "threshold"):
         try:
             found = float(text)

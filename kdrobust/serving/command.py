@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 
 from kdrobust.config.suggest import did_you_mean
 from kdrobust.errors import UsageError
+from kdrobust.serving.words import count, truth
 
 _HELP = """kdrobust predict MODEL input=FILE|FOLDER|ARRAYS [output=FILE] [key=value ...]
 
@@ -107,11 +108,7 @@ def _parse(arguments: Sequence[str]) -> _Wish:
 
 def _value(key: str, text: str) -> str | bool | int:
     if key in ("resize", "trust"):
-        if text.lower() not in ("true", "false"):
-            raise UsageError(f"predict {key}={text}: expected true or false")
-        return text.lower() == "true"
+        return truth("predict", key, text)
     if key in ("batch_size", "threads"):
-        if not text.isdecimal() or int(text) < 1:
-            raise UsageError(f"predict {key}={text}: expected an integer >= 1")
-        return int(text)
+        return count("predict", key, text)
     return text

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kdrobust.benchmark.kept import fetch, keep
 from kdrobust.benchmark.plan import Job, chosen_blocks, chosen_methods, each_once, jobs_of
 from kdrobust.benchmark.records import (
     Record,
@@ -27,6 +28,7 @@ _HELP = """kdrobust benchmark suite=NAME [plan] [key=value ...]
 
   Every method of a suite (conf/suite/NAME.yaml) on equal terms: trained, evaluated, recorded, a line a job in
   <results>/<suite>/<block>.json. What is recorded is not done again, what was cut goes on: give the same command again.
+  Their teachers are kept in <results>/<suite>/teachers, and taken from there: whoever goes on has the same ones.
 
   plan             only say what would be done, and how long it should take by the records there are
   blocks=A,B       only these, in this order; without it all of them
@@ -144,6 +146,8 @@ def _run(suite: Suite, block: Block, wish: _Wish, until: float | None) -> list[s
     assert wish.root is not None
     if left:
         _check(left, wish.root)
+        for name in fetch(wish.results, suite.name, wish.root):
+            print(f"teacher {name}: the one kept with the records", flush=True)
     if done:
         # what another block has recorded, or an earlier state of the suite has left over
         write_records(path, suite, block, _own(jobs, done, before))
@@ -158,6 +162,7 @@ def _run(suite: Suite, block: Block, wish: _Wish, until: float | None) -> list[s
         else:
             done[outcome.job.digest] = outcome.record
             write_records(path, suite, block, _own(jobs, done, before))
+            keep(wish.results, suite.name, wish.root, [outcome.record])
             told = _told(outcome.record)
         rest = (time.monotonic() - began) / finished * (len(left) - finished)
         place = f"{len(jobs) - len(left) + finished} of {len(jobs)}"

@@ -7,6 +7,7 @@ import pytest
 from kdrobust.benchmark import command, work
 from kdrobust.benchmark.records import read_records
 from kdrobust.cli import main
+from kdrobust.models import file_hash
 from tests.benchmark.suites import record
 
 
@@ -28,6 +29,8 @@ def test_trained_to_be_robust_is_more_robust(tiny):
     assert found["pgd_at"]["teachers"] == {}
     teacher = found["rslad"]["teachers"]["teacher"]
     assert found["dtkd"]["teachers"]["teacher"]["sha256"] == teacher["sha256"]
+    kept = list((tiny / "benchmarks" / "results" / "tiny" / "teachers").glob("*/best.ckpt"))
+    assert [file_hash(path) for path in kept] == [teacher["sha256"]]
     for entry in found.values():
         assert entry["robust"] <= min(entry["attacks"].values()) <= entry["clean"] <= entry["n"] == 200
     assert teacher["kept"] <= min(teacher["robust"], found["rslad"]["robust"])

@@ -135,3 +135,17 @@ def test_committed_records_answer_what_their_suite_asks_now():
             if entry["method"] in made.blocks[path.stem].methods:
                 assert entry["digest"] in asked, f"{path}: {entry['method']} was measured with other settings"
             assert re.fullmatch(r"[\w-]+", entry["method"])
+
+
+def test_committed_records_name_teachers_that_are_kept_with_them():
+    from kdrobust.benchmark.kept import kept_folder
+    from kdrobust.benchmark.records import read_records
+    from kdrobust.config import conf_dir
+    from kdrobust.models import file_hash
+
+    root = conf_dir().parent / page_module.RESULTS
+    for path in sorted(root.glob("*/*.json")):
+        kept = {file_hash(each) for each in kept_folder(root, path.parent.name).glob("*/best.ckpt")}
+        for entry in read_records(path):
+            for name, teacher in entry["teachers"].items():
+                assert teacher["sha256"] in kept, f"{path}: {entry['method']} learned from a {name} that is not kept"

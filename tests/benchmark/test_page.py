@@ -147,5 +147,5 @@ def test_committed_records_name_teachers_that_are_kept_with_them():
     for path in sorted(root.glob("*/*.json")):
         kept = {file_hash(each) for each in kept_folder(root, path.parent.name).glob("*/best.ckpt")}
         for entry in read_records(path):
-            for name, teacher in entry["teachers"].items():
-                assert teacher["sha256"] in kept, f"{path}: {entry['method']} learned from a {name} that is not kept"
+            for name, named in entry["teachers"].items():
+                assert named["sha256"] in kept, f"{path}: {entry['method']} learned from a {name} that is not kept"

@@ -9,6 +9,7 @@ from kdrobust.evaluation.curve import SecurityCurve, exact_curves, fixed_eps_cur
 from kdrobust.evaluation.figures import summary
 from kdrobust.evaluation.intervals import paired_error, wilson
 from kdrobust.evaluation.latency import Latency, RealTime, machine_name, measure_latency, real_time
+from kdrobust.evaluation.memory import batch_within, free_bytes, sample_bytes
 from kdrobust.evaluation.outcome import AttackOutcome, Check, Evaluation, merge
 from kdrobust.evaluation.perclass import ClassAccuracies, WorstClass, per_class, w_robust
 from kdrobust.evaluation.result import per_sample, to_result, validate, write_evaluation, write_samples
@@ -33,6 +34,7 @@ __all__ = [
     "RealTime",
     "SecurityCurve",
     "WorstClass",
+    "batch_within",
     "calibration",
     "calibrations",
     "checkpoint_bytes",
@@ -42,6 +44,7 @@ __all__ = [
     "evaluate_corruptions",
     "exact_curves",
     "fixed_eps_curve",
+    "free_bytes",
     "loss_surface",
     "machine_name",
     "mcnemar",
@@ -57,6 +60,7 @@ __all__ = [
     "read_samples",
     "real_time",
     "run_checks",
+    "sample_bytes",
     "samples_hash",
     "security_curve",
     "stratified",

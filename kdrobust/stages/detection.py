@@ -28,7 +28,7 @@ from kdrobust.errors import UsageError
 from kdrobust.evaluation import measure_latency, model_cost, stratified
 from kdrobust.models import file_hash
 from kdrobust.report import detection_csv, detection_markdown, detection_plot
-from kdrobust.stages.measuring import at_radii
+from kdrobust.stages.measuring import at_radii, settle_batch
 from kdrobust.stages.setup import (
     check_config,
     choose_device,
@@ -204,6 +204,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
         assert isinstance(source, Pairs)
         subjects = load_subjects(cfg, data)
         set_threads(cfg, subjects[0].model, data.spec, int(cfg.evaluation.batch_size))
+        settle_batch(cfg, [], subjects, data)
         bench = _Bench(cfg, source, data.root / "detection")
         groups = bench.held_out(rungs)
         reports, scores = [], []

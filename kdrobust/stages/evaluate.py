@@ -26,7 +26,15 @@ from kdrobust.evaluation import (
 from kdrobust.report import curves_of, evaluation_figures, security_plot, threat_text
 from kdrobust.stages import detection, figures
 from kdrobust.stages.comparison import print_comparison, print_costs, write_comparison
-from kdrobust.stages.measuring import Measured, compare_models, is_timed, measure, settle_radii, suite_problems
+from kdrobust.stages.measuring import (
+    Measured,
+    compare_models,
+    is_timed,
+    measure,
+    settle_batch,
+    settle_radii,
+    suite_problems,
+)
 from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import (
     check_config,
@@ -115,6 +123,7 @@ def _measure_all(cfg: DictConfig, subjects: Sequence[Subject], data: DataModule,
     failed = True
     try:
         found = []
+        settle_batch(cfg, cfg.run.rungs, subjects, data, world)
         for subject in subjects:
             sources = [other for other in subjects if other is not subject]
             if (teacher := teacher_of(subject, data)) is not None:

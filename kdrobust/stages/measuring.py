@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
 from kdrobust.attacks import TransferAttack
@@ -24,12 +24,15 @@ from kdrobust.evaluation import (
     CheckSettings,
     Corrupted,
     Evaluation,
+    batch_within,
     compare,
     evaluate,
     evaluate_corruptions,
+    free_bytes,
     merge,
     merge_corrupted,
     run_checks,
+    sample_bytes,
     stratified,
 )
 from kdrobust.stages.comparison import paired_entry
@@ -128,6 +131,42 @@ def at_radii(cfg: DictConfig, parts: Sequence[str]) -> list[dict[str, Any]]:
     if sorted(set(sizes)) != sizes:
         raise UsageError(f"radii={list(radii)}: expected different radii, the smallest first")
     return rungs
+
+
+def settle_batch(cfg: DictConfig, rungs: Any, subjects: Sequence[Subject], data: DataModule, world: int = 1) -> None:
+    """Lower `evaluation.batch_size`, and every attack's own, to what fits into memory; verdicts do not depend on it.
+
+    Args:
+        cfg: the stage's config, changed in place.
+        rungs: the suite at each radius, changed in place.
+        subjects: the models; the one that needs most decides.
+        data: what they are shown.
+        world: processes that share a CPU's memory; they agree on the least that any of them finds.
+    """
+    asked, device = int(cfg.evaluation.batch_size), choose_device(cfg.trainer)
+    needed = max(sample_bytes(subject.model, data.spec) for subject in subjects)
+    free = free_bytes(device)
+    fits = min(_gathered(batch_within(asked, needed, free, world if device.type == "cpu" else 1), world))
+    if fits < asked and free is not None:
+        log.info(
+            "evaluation.batch_size: %d instead of %d: an attack takes about %.3g MB a sample, and %.3g GB are free",
+            *(fits, asked, needed / 1e6, free / 1e9),
+        )
+        cfg.evaluation.batch_size = fits
+        _lower(rungs, fits)
+
+
+def _lower(node: Any, limit: int) -> None:
+    """Replace every `batch_size` in a tree that is larger."""
+    if isinstance(node, dict | DictConfig):
+        for key, value in node.items():
+            if key == "batch_size" and isinstance(value, int) and value > limit:
+                node[key] = limit
+            else:
+                _lower(value, limit)
+    elif isinstance(node, list | ListConfig):
+        for value in node:
+            _lower(value, limit)
 
 
 def _plain(node: Any) -> Any:

@@ -54,6 +54,22 @@ def test_several_radii_in_one_table(workplace, trained, capsys):
     )
 
 
+def test_a_batch_that_memory_would_not_hold_is_made_smaller_and_no_verdict_changes(workplace, trained, monkeypatch):
+    given = "evaluate", *QUICK, f"checkpoint={trained / 'best.ckpt'}", "evaluation=fast", "evaluation.num_samples=60"
+    workplace.run(*given, "run.folder=much")
+    monkeypatch.setattr("kdrobust.stages.measuring.free_bytes", lambda device: 2**30)
+    monkeypatch.setattr("kdrobust.stages.measuring.sample_bytes", lambda model, spec: 2**24)
+    workplace.run(*given, "run.folder=little")
+    much, little = (read(workplace.folder / name)["evaluation"] for name in ("much", "little"))
+    assert (much["batch_size"], little["batch_size"]) == (250, 32)
+    assert little["attacks"]["cascade"]["spec"]["batch_size"] == 32
+    assert {name: found["correct"] for name, found in little["attacks"].items()} == {
+        name: found["correct"] for name, found in much["attacks"].items()
+    }
+    told = (workplace.folder / "little" / "run.log").read_text()
+    assert "evaluation.batch_size: 32 instead of 250: an attack takes about 16.8 MB a sample, and 1.07 GB" in told
+
+
 def test_two_models_are_compared_and_shown_each_other_s_examples(workplace, students, capsys):
     workplace.run(
         "evaluate", *QUICK, f"checkpoint={students[0]},{students[1]}", "evaluation=transfer", "run.folder=run",

@@ -61,6 +61,9 @@ class ResumePoint(pl.callbacks.Checkpoint):
         self._saved_step = 0
         self._saved_time = time.monotonic()
         self._restored: dict[str, Any] = {}
+        self._began = time.monotonic()
+        #: Seconds that earlier processes spent on this training, up to the point that this one went on from.
+        self.seconds_before = 0.0
         self._saving = False
         self._stop = StopRequest()
 
@@ -161,12 +164,14 @@ class ResumePoint(pl.callbacks.Checkpoint):
         checkpoint[_STATE] = {
             "processes": processes,
             "callback_metrics": {key: _plain(value) for key, value in trainer.callback_metrics.items()},
+            "seconds": self.seconds_before + time.monotonic() - self._began,
             "rows": [logger.rows for logger in trainer.loggers if isinstance(logger, MetricsCsv)],
         }
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Keep it until training starts; the metrics' rows are taken over at once."""
         self._restored = checkpoint[_STATE]
+        self.seconds_before = float(self._restored.get("seconds", 0.0))
         trainer.should_stop = self._restored["finished"]
         loggers = [logger for logger in trainer.loggers if isinstance(logger, MetricsCsv)]
         for logger, rows in zip(loggers, self._restored["rows"], strict=True):

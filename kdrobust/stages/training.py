@@ -28,6 +28,7 @@ from kdrobust.modules import (
     CollapseWarning,
     NonFinite,
     OverfittingWarning,
+    ResumePoint,
     RobustModule,
     RobustValidation,
     Unprofiled,
@@ -145,6 +146,17 @@ def _find(trainer: pl.Trainer, kind: type[Any]) -> Any:
     return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)  # type: ignore[attr-defined]
 
 
+def time_spent(trainer: pl.Trainer, started: float) -> float:
+    """Seconds of a training, those of processes that were killed at it included.
+
+    Args:
+        trainer: whose resume point says what they spent.
+        started: reading of `time.monotonic` at which this process began.
+    """
+    point: ResumePoint | None = _find(trainer, ResumePoint)
+    return time.monotonic() - started + (point.seconds_before if point else 0.0)
+
+
 def _best_row(trainer: pl.Trainer, epoch: int) -> Mapping[str, Any]:
     logger = next(logger for logger in trainer.loggers if isinstance(logger, MetricsCsv))
     return next((row for row in logger.rows if int(row["epoch"]) == epoch), {})
@@ -213,6 +225,7 @@ def _result(
     cost = model_cost(module.model, data.spec)
     attack, robust, average = (_find(trainer, kind) for kind in (AttackCallback, RobustValidation, AveragedWeights))
     warners = [_find(trainer, kind) for kind in (CollapseWarning, OverfittingWarning, NonFinite)]
+    seconds = time_spent(trainer, started)
     files = figures.training(folder, module.model, data, attack=robust.attack if robust else None, seed=int(cfg.seed))
     if isinstance(data.source, Pairs):
         files |= write_calibration(folder, module.model, data.source)
@@ -227,7 +240,7 @@ def _result(
         "validation": validation,
         "checkpoint": {"path": str(best), "sha256": file_hash(best)},
         "teacher": dict(teacher) if teacher else None,
-        "seconds": round(time.monotonic() - started, 3),
+        "seconds": round(seconds, 3),
         "averaged": average.summary() if average else None,
         "warnings": [message for warner in warners if warner for message in warner.messages],
         "files": files,

@@ -57,6 +57,24 @@ def test_the_last_one_is_taken_and_the_one_before_is_kept(last):
     assert (path.name, place_of(found)) == ("previous.ckpt", "epoch 1")
 
 
+def test_time_adds_up_over_processes(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("kdrobust.modules.resume.time", SimpleNamespace(monotonic=lambda: now[0]))
+    means = SimpleNamespace(means=SimpleNamespace(state_dict=dict), named_buffers=list)
+    trainer = SimpleNamespace(callback_metrics={}, loggers=[], should_stop=False)
+    spent = []
+    for state in ({}, {"seconds": 7.0}):
+        point = ResumePoint(path=tmp_path / "last.ckpt")
+        if state:
+            point.on_load_checkpoint(trainer, means, {"resume": {**state, "finished": False, "rows": []}})
+        now[0] += 5
+        checkpoint = {}
+        point._saving = True
+        point.on_save_checkpoint(trainer, means, checkpoint)
+        spent.append((point.seconds_before, checkpoint["resume"]["seconds"]))
+    assert spent == [(0.0, 5.0), (7.0, 12.0)]
+
+
 def test_where_nothing_was_saved_there_is_none(tmp_path):
     assert find_resume_point(tmp_path / "last.ckpt") is None
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from kdrobust.config import compose
 from kdrobust.errors import StoppedError
 from kdrobust.modules import ResumePoint, RobustModule, find_resume_point, place_of
 from kdrobust.stages.setup import new_classifier
+from kdrobust.stages.training import time_spent
 from tests.processes import AROUND, TINY, run, teacher_file
 
 #: method and wraps together, and what of their state must be in the comparison
@@ -195,11 +198,21 @@ def test_a_signal_ends_the_step_and_leaves_a_resume_point(
     path, content = find_resume_point(tmp_path / "run" / "last.ckpt")
     assert (path.name, place_of(content)) == ("last.ckpt", place)
     resumed = run(composed.copy(), tmp_path / "run", checkpoint)
+    assert content["resume"]["seconds"] > 0
     (tmp_path / "run").rename(tmp_path / "stopped")
     whole = run(composed.copy(), tmp_path / "run", checkpoint)
     same(resumed["weights"], whole["weights"])
     for name in ("metrics.csv", "best.ckpt"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "stopped" / name).read_bytes(), name
+
+
+def test_the_time_of_killed_processes_counts(tmp_path):
+    trainer = SimpleNamespace(callbacks=[])
+    alone = time_spent(trainer, time.monotonic() - 10)
+    point = ResumePoint(path=tmp_path / "last.ckpt")
+    point.seconds_before = 50.0
+    trainer.callbacks.append(point)
+    assert 10 <= alone < 40 < 60 <= time_spent(trainer, time.monotonic() - 10)
 
 
 def test_a_second_ctrl_c_leaves_at_once(tmp_path, checkpoint, monkeypatch):

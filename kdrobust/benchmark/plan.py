@@ -16,7 +16,7 @@ from kdrobust.errors import UsageError
 
 #: Roots of the overrides of a training that its evaluation takes over.
 _SHARED = ("data", "threat", "threads", "trusted_modules")
-_student_passes = cache(student_passes)
+_passes_a_step = cache(student_passes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +111,8 @@ def jobs_of(suite: Suite, block: Block) -> list[Job]:
 def _job(suite: Suite, block: Block, method: str, student: str, seed: int, point: Mapping[str, str]) -> Job:
     own = block.methods[method]
     option = option_of(method, own)
-    cost = _student_passes(option)
+    changed = (*suite.settings, *own, *block.settings, *(f"{key}={value}" for key, value in point.items()))
+    cost = _passes_a_step(option, changed)
     if block.passes is not None and cost is None:
         raise UsageError(f"blocks.{block.name}.passes: the header of conf/method/{option}.yaml tells no `Cost:`")
     if block.tune is not None and method not in block.tune.spaces:
@@ -135,7 +136,7 @@ def _job(suite: Suite, block: Block, method: str, student: str, seed: int, point
         seed=seed,
         values=dict(point),
         epochs=epochs,
-        passes=None if cost is None else epochs * cost,
+        passes=None if cost is None else round(epochs * cost),
         training=training,
         evaluation=(*shared, *(suite.evaluation if block.evaluation is None else block.evaluation)),
         tune=block.tune,

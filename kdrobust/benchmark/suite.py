@@ -18,6 +18,8 @@ from kdrobust.headers import header_lines, read_header
 
 GROUP = "suite"
 Overrides = tuple[str, ...]
+#: Of conf/attack's default and conf/callbacks' `attack`; tests compare.
+_STEPS, _FIRST_STEPS = 10, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,14 +277,29 @@ def option_of(name: str, overrides: Sequence[str]) -> str:
     return chosen[-1] if chosen else name
 
 
-def student_passes(option: str) -> int | None:
-    """Student passes of a training step by a method, attack included, as its YAML's header has them.
+def student_passes(option: str, overrides: Sequence[str] = ()) -> float | None:
+    """Student passes of a training step by a method, attack included: its YAML's header, and what overrides change.
+
+    A header counts the default K = 10 attack steps. With `attack.steps=K` they are K; with steps that grow from k to
+    K over a share g of the training (`callbacks.attack.growth`, `.first_steps`), `g·(k + (K - k - 1)/2) + (1 - g)·K` in
+    the mean.
 
     Args:
         option: of group `method`.
+        overrides: of the training.
 
     Returns:
-        None where there is no such option, or its header tells no cost.
+        None where there is no such option, its header tells no cost, or an override replaces the attack.
     """
     found = next((each.path for each in listing.options("method") if each.name == option), None)
-    return read_header(Path(found)).student_passes if found else None
+    cost = read_header(Path(found)).student_passes if found else None
+    given = {key.lstrip("+"): value for key, _, value in (text.partition("=") for text in overrides)}
+    if cost is None or "attack" in given:
+        return None
+    steps = float(given.get("attack.steps", _STEPS))
+    first = float(given.get("callbacks.attack.first_steps", _FIRST_STEPS))
+    growth = float(given.get("callbacks.attack.growth", 0))
+    if cost <= _STEPS or (steps == _STEPS and not growth):
+        return float(cost)
+    mean = growth * (first + (steps - first - 1) / 2) + (1 - growth) * steps if first < steps else steps
+    return cost - _STEPS + mean

@@ -26,6 +26,46 @@ def test_an_entry_is_its_method_unless_it_names_one():
 
 
 @pytest.mark.parametrize(
+    ("option", "overrides", "passes"),
+    [
+        ("pgd_at", ["optimizer.lr=0.1"], 11),
+        ("pgd_at", ["attack.steps=5"], 6),
+        ("pgd_at", ["callbacks.attack.growth=1"], 6.5),
+        ("rslad", ["callbacks.attack.growth=0.8"], 8.4),
+        ("rslad", ["+callbacks.attack.growth=0.5", "callbacks.attack.first_steps=1", "attack.steps=4"], 5.0),
+        ("pgd_at", ["callbacks.attack.growth=1", "attack.steps=2"], 3),
+        ("standard", ["attack.steps=5"], 1),
+        ("fgsm_rs", ["attack.steps=10"], 2),
+        ("pgd_at", ["attack=fgsm"], None),
+    ],
+)
+def test_an_attack_of_fewer_steps_costs_fewer_passes(option, overrides, passes):
+    assert student_passes(option, tuple(overrides)) == (None if passes is None else pytest.approx(passes))
+
+
+def test_the_mean_number_of_steps_is_the_callback_s():
+    from kdrobust.attacks import AttackCallback, GradientAttack, Threat
+
+    attack = GradientAttack(
+        threat=Threat(norm="linf", eps=0.1), goal="cross_entropy", steps=10, step_size=0.025, start="uniform"
+    )
+    callback = AttackCallback(attack=attack, growth=0.8, first_steps=2)
+    moments = [moment / 1000 for moment in range(10_000)]
+    mean = sum(callback.attack_at(moment, 10).steps for moment in moments) / len(moments)
+    assert student_passes("pgd_at", ("callbacks.attack.growth=0.8",)) == pytest.approx(mean + 1, abs=0.01)
+
+
+def test_the_defaults_that_headers_count_are_those_of_the_config():
+    from kdrobust.benchmark import suite as module
+    from kdrobust.config import compose
+
+    composed = compose("distill", ["method=pgd_at"])
+    assert composed.attack.steps == module._STEPS
+    assert composed.callbacks.attack.get("first_steps", 2) == module._FIRST_STEPS
+    assert not composed.callbacks.attack.get("growth", 0)
+
+
+@pytest.mark.parametrize(
     ("changes", "told"),
     [
         ({"epoch": 3}, "epoch: no such key; did you mean epochs?"),

@@ -6,7 +6,8 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kdrobust.benchmark.page import COMMITTED, columns_of, told_terms, verdict
+from kdrobust.benchmark.answers import verdict
+from kdrobust.benchmark.page import COMMITTED, columns_of, told_terms
 from kdrobust.benchmark.records import Record
 from kdrobust.benchmark.rows import read_all, rows_of
 from kdrobust.benchmark.suite import Block, Suite, read_suite

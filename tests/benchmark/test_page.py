@@ -7,10 +7,12 @@ import pytest
 from kdrobust.benchmark import leaderboard as leaderboard_module
 from kdrobust.benchmark import page as page_module
 from kdrobust.benchmark import plot
-from kdrobust.benchmark.page import columns_of, told_difference, verdict
+from kdrobust.benchmark.answers import in_short, keeping, verdict
+from kdrobust.benchmark.page import columns_of
 from kdrobust.benchmark.plan import jobs_of
 from kdrobust.benchmark.records import records_path, write_records
 from kdrobust.benchmark.rows import rows_of
+from kdrobust.benchmark.tables import told_difference
 from tests.benchmark.suites import record, records, suite, teacher
 
 #: robust counts of 100 by method, a seed each: `gentle` better beyond noise, `standard` not told apart
@@ -40,7 +42,7 @@ def test_rows_are_means_compared_seed_by_seed(made):
     assert told_difference(gentle) == "**+10.0 [+10.0, +10.0], p < 0.001**"
     assert told_difference(baseline) == ""
     told = verdict(rows[:3])
-    assert "Most robust: `gentle`." in told
+    assert "Most robust: `gentle` (71.0)." in told
     assert "Better than `pgd_at` beyond seed noise: `gentle`; worse: none; 1 of 2 cannot be told apart" in told
 
 
@@ -48,7 +50,33 @@ def test_one_seed_is_told_without_an_interval(made):
     found = [record(job, **invented(job)) for job in jobs_of(made, made.blocks["main"]) if job.seed == 0]
     rows = rows_of(made, made.blocks["main"], found)
     assert told_difference(rows[0]) == "+10.0 (one seed)"
+    assert verdict(rows[:3]).endswith("One seed: no difference can be told from noise.")
     assert columns_of(made.blocks["main"], rows[:3], {})[1][3] == "70.0"
+
+
+def test_every_question_has_its_answer_in_short(made):
+    found = {"main": records(made, of=invented), "cost": [], "ladder": [], "tuned": []}
+    lines = in_short(made, found).splitlines()
+    assert len(lines) == 4
+    assert lines[0].startswith("- **Who wins?** `small`: Most robust: `gentle` (71.0). Better than `pgd_at`")
+    assert "`mlp`: Most robust" in lines[0]
+    assert lines[1] == "- **** Not yet measured."
+
+
+def test_what_is_kept_of_a_teacher(made):
+    # 1,000 of 10,000 parameters; 70, 72 and 71 of 100 against the teacher's 80
+    lines = keeping(made, records(made, of=invented)).splitlines()
+    assert lines[0].startswith("| student | of the teacher's parameters | method | kept |")
+    assert lines[2] == "| `small` | 10.0 % | `gentle` | 72.5 | 88.7 | 8.9 × |"
+    assert len(lines) == 4
+    assert keeping(made, [record(job) for job in jobs_of(made, made.blocks["main"])]) == ""
+
+
+def test_the_method_that_keeps_most_is_told(made):
+    jobs = [job for job in jobs_of(made, made.blocks["main"]) if job.student == "small"]
+    kept = {"pgd_at": 10, "standard": 60, "gentle": 50}
+    found = [record(job, teachers={"robust": teacher(kept=kept[job.method])}) for job in jobs]
+    assert "| `standard` | 75.0 |" in keeping(made, found)
 
 
 def test_a_grid_is_compared_with_its_first_point(made):

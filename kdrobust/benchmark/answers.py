@@ -1,0 +1,105 @@
+"""The benchmark's answers in short: a line a question, and what students keep of their teacher a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from kdrobust.benchmark.records import Record
+from kdrobust.benchmark.rows import Row, rows_of, share
+from kdrobust.benchmark.suite import Block, Suite
+from kdrobust.benchmark.tables import named, percent, table
+
+_LEVEL = 0.05
+#: Names under which a record keeps its robust teacher's figures.
+_ROBUST_TEACHERS = ("teacher", "robust")
+
+
+def in_short(suite: Suite, found: Mapping[str, Sequence[Record]]) -> str:
+    """Every question with what its records say, as a Markdown list.
+
+    Args:
+        suite: the suite.
+        found: the records of each of its blocks.
+    """
+    return "\n".join(
+        f"- **{block.question}** {_answer(suite, block, found[name])}" for name, block in suite.blocks.items()
+    )
+
+
+def _answer(suite: Suite, block: Block, records: Sequence[Record]) -> str:
+    if not records:
+        return "Not yet measured."
+    rows = rows_of(suite, block, records)
+    told = [
+        f"`{student}`: {verdict(mine)}"
+        for student in suite.students
+        if (mine := [row for row in rows if row.student == student])
+    ]
+    return " ".join(told)
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    """What one student's rows say, in a sentence or two.
+
+    Args:
+        rows: of one student, the most robust first.
+    """
+    best = f"Most robust: {named(rows[0])} ({percent(rows[0].robust.value)})."
+    compared = [row for row in rows if row.difference is not None]
+    if not compared:
+        return f"{best} No row has a counterpart to be compared with yet."
+    tested = [row for row in compared if row.p is not None]
+    if not tested:
+        return f"{best} One seed: no difference can be told from noise."
+    beyond = [row for row in tested if row.p is not None and row.p < _LEVEL]
+    better = [row for row in beyond if row.difference and row.difference.value > 0]
+    worse = [row for row in beyond if row.difference and row.difference.value < 0]
+    against = " or ".join(sorted({f"`{row.against}`" for row in tested}))
+    return (
+        f"{best} Better than {against} beyond seed noise: {_list(better)}; worse: {_list(worse)}; "
+        f"{len(tested) - len(beyond)} of {len(tested)} cannot be told apart from it."
+    )
+
+
+def _list(rows: Sequence[Row]) -> str:
+    return ", ".join(named(row) for row in rows) or "none"
+
+
+def keeping(suite: Suite, records: Sequence[Record]) -> str:
+    """What the students of a robust teacher keep of it, by student: the method that keeps most.
+
+    *kept* is the share of the samples on which the teacher stands every attack that the student stands too; *per
+    parameter* the student's robust accuracy a thousand parameters over the teacher's.
+
+    Args:
+        suite: the suite.
+        records: of its main block.
+
+    Returns:
+        A Markdown table; empty where no record has a robust teacher.
+    """
+    lines = [["student", "of the teacher's parameters", "method", "kept", "of its robust accuracy", "per parameter"]]
+    for student in suite.students:
+        kept: dict[str, list[tuple[Record, Mapping[str, int]]]] = {}
+        for record in records:
+            teacher = next((record["teachers"][name] for name in _ROBUST_TEACHERS if name in record["teachers"]), None)
+            if record["student"] == student and teacher and teacher["robust"]:
+                kept.setdefault(record["method"], []).append((record, teacher))
+        if not kept:
+            continue
+        best = max(kept, key=lambda method: fmean(teacher["kept"] / teacher["robust"] for _, teacher in kept[method]))
+        pairs = kept[best]
+        size = fmean(record["parameters"] / teacher["parameters"] for record, teacher in pairs)
+        robust = fmean(share(record, "robust") / share(teacher, "robust") for record, teacher in pairs)
+        lines.append(
+            [
+                f"`{student}`",
+                f"{100 * size:.1f} %",
+                f"`{best}`",
+                percent(fmean(teacher["kept"] / teacher["robust"] for _, teacher in pairs)),
+                percent(robust),
+                f"{robust / size:.1f} ×",
+            ]
+        )
+    return table(lines) if len(lines) > 1 else ""

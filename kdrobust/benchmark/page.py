@@ -33,7 +33,8 @@ t interval (95 %); nothing here was typed by hand. Also as a [leaderboard](leade
 ## What is equal
 
 - **Teachers and data**: one robust teacher (PGD-AT) and one natural one for all methods, trained on the same samples as
-  the students; the same validation samples choose every run's best epoch; test samples are looked at once, at the end.
+  the students and kept with the records, so that whoever measures another method has the same ones; the same validation
+  samples choose every run's best epoch; test samples are looked at once, at the end.
 - **Students**: the same architectures, first weights and order of samples for the same seed, so that methods are
   compared seed by seed.
 - **Schedule**: the same epochs, optimiser, learning rate and inner attack (10 steps, but for methods that define
@@ -63,7 +64,8 @@ kdrobust benchmark suite={suite} blocks=main methods=mine n_jobs=2
 scripts/docs.py
 ```
 
-It trains and measures the method on both students and all seeds, and adds its records to
+It trains and measures the method on both students and all seeds, with the teachers of
+`benchmarks/results/{suite}/teachers`, and adds its records to
 `benchmarks/results/{suite}/main.json`. A pull request with the YAML and that file is checked by CI: the method is
 composed and its passes are counted, the records fit their schema and the settings they claim, this page and the
 leaderboard are what the records say. `kdrobust benchmark suite={suite} plan` says how long it takes."""

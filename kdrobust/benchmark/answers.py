@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from kdrobust.benchmark.records import Record
-from kdrobust.benchmark.rows import Row, rows_of, share
+from kdrobust.benchmark.rows import Row, rows_of
 from kdrobust.benchmark.suite import Block, Suite
-from kdrobust.benchmark.tables import named, percent, table
+from kdrobust.benchmark.tables import kept, named, percent, table, teacher_of
 
 _LEVEL = 0.05
-#: Names under which a record keeps its robust teacher's figures.
-_ROBUST_TEACHERS = ("teacher", "robust")
 
 
 def in_short(suite: Suite, found: Mapping[str, Sequence[Record]]) -> str:
@@ -81,25 +79,27 @@ def keeping(suite: Suite, records: Sequence[Record]) -> str:
     """
     lines = [["student", "of the teacher's parameters", "method", "kept", "of its robust accuracy", "per parameter"]]
     for student in suite.students:
-        kept: dict[str, list[tuple[Record, Mapping[str, int]]]] = {}
+        methods: dict[str, list[Record]] = {}
         for record in records:
-            teacher = next((record["teachers"][name] for name in _ROBUST_TEACHERS if name in record["teachers"]), None)
-            if record["student"] == student and teacher and teacher["robust"]:
-                kept.setdefault(record["method"], []).append((record, teacher))
-        if not kept:
+            if record["student"] == student and kept(record) is not None:
+                methods.setdefault(record["method"], []).append(record)
+        if not methods:
             continue
-        best = max(kept, key=lambda method: fmean(teacher["kept"] / teacher["robust"] for _, teacher in kept[method]))
-        pairs = kept[best]
-        size = fmean(record["parameters"] / teacher["parameters"] for record, teacher in pairs)
-        robust = fmean(share(record, "robust") / share(teacher, "robust") for record, teacher in pairs)
+        best = max(methods, key=lambda method: _mean(methods[method], kept))
+        size = _mean(methods[best], lambda record: _over_teacher(record, record["parameters"], "parameters"))
+        robust = _mean(methods[best], lambda record: _over_teacher(record, record["robust"], "robust"))
+        share_kept = percent(_mean(methods[best], kept))
         lines.append(
-            [
-                f"`{student}`",
-                f"{100 * size:.1f} %",
-                f"`{best}`",
-                percent(fmean(teacher["kept"] / teacher["robust"] for _, teacher in pairs)),
-                percent(robust),
-                f"{robust / size:.1f} ×",
-            ]
+            [f"`{student}`", f"{100 * size:.1f} %", f"`{best}`", share_kept, percent(robust), f"{robust / size:.1f} ×"]
         )
     return table(lines) if len(lines) > 1 else ""
+
+
+def _mean(records: Sequence[Record], figure: Callable[[Record], float | None]) -> float:
+    return fmean(value for record in records if (value := figure(record)) is not None)
+
+
+def _over_teacher(record: Record, own: int, key: str) -> float | None:
+    # student and teacher are measured on the same samples
+    teacher = teacher_of(record)
+    return None if teacher is None else float(own / teacher[key])

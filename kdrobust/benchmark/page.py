@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from kdrobust import listing
 from kdrobust.benchmark.answers import in_short, keeping, verdict
@@ -12,7 +11,7 @@ from kdrobust.benchmark.plan import jobs_of
 from kdrobust.benchmark.records import Record, settled
 from kdrobust.benchmark.rows import Row, read_all, rows_of, share
 from kdrobust.benchmark.suite import Block, Suite, read_suite
-from kdrobust.benchmark.tables import interval, percent, table, told_difference
+from kdrobust.benchmark.tables import agreement, interval, kept, percent, table, told_difference
 from kdrobust.headers import read_header
 from kdrobust.report import threat_text
 
@@ -87,8 +86,8 @@ def benchmark_page(results: Path) -> str:
         parts.append("![Robust accuracy of every method](benchmark.png)")
         parts.append(f"### In short\n\n{in_short(suite, found)}")
     parts += [_section(suite, block, found) for block in suite.blocks.values()]
-    if kept := keeping(suite, found.get("main", ())):
-        parts.append(f"### What does a student keep of its teacher's robustness?\n\n{_KEEPING}\n\n{kept}")
+    if lines := keeping(suite, found.get("main", ())):
+        parts.append(f"### What does a student keep of its teacher's robustness?\n\n{_KEEPING}\n\n{lines}")
     parts += [_reproduce(suite), _recipes()]
     return "\n\n".join(parts) + "\n"
 
@@ -165,8 +164,8 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
             percent(row.mean(lambda record: elsewhere.get(record["config_hash"]))),
             percent(row.mean(lambda record: record["worst_class"] and record["worst_class"]["accuracy"])),
             percent(row.mean(_transfer)),
-            percent(row.mean(lambda record: _teacher(record, lambda it: it["agreement"] / it["n"]))),
-            percent(row.mean(lambda record: _teacher(record, lambda it: it["kept"] / max(1, it["robust"])))),
+            percent(row.mean(agreement)),
+            percent(row.mean(kept)),
             _whole(row.mean(lambda record: record["passes"])),
             _seconds(row.mean(lambda record: record["seconds"]["training"])),
             _seconds(row.mean(lambda record: record["seconds"].get("training_cpu"))),
@@ -192,12 +191,6 @@ def _attack(record: Record, name: str) -> float | None:
 def _transfer(record: Record) -> float | None:
     counts = [count for name, count in record["attacks"].items() if name.endswith("_from_teacher")]
     return min(counts) / record["n"] if counts else None
-
-
-def _teacher(record: Record, figure: Any) -> float | None:
-    found: Mapping[str, Any] = record["teachers"]
-    told = found.get("teacher") or found.get("robust")
-    return None if told is None else float(figure(told))
 
 
 def _whole(value: float | None) -> str:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from kdrobust.benchmark.rows import Row
+from kdrobust.benchmark.records import Record
+from kdrobust.benchmark.rows import Row, share
 from kdrobust.benchmark.statistics import Mean
 
 _LEVEL = 0.05
+#: Names under which a record keeps its teacher's figures, the robust one of several first.
+_TEACHERS = ("robust", "teacher")
+#: A teacher whose robust accuracy is below has nothing that a student could keep.
+_ROBUST = 0.1
 
 
 def table(lines: Sequence[Sequence[str]]) -> str:
@@ -22,9 +28,10 @@ def percent(value: float | None) -> str:
 
 
 def interval(mean: Mean) -> str:
-    """`63.1 [62.0, 64.2]`, in per cent."""
-    ends = "" if mean.low is None else f" [{percent(mean.low)}, {percent(mean.high)}]"
-    return percent(mean.value) + ends
+    """`63.1 [62.0, 64.2]`, in per cent; a share's interval ends at 0 and 100."""
+    if mean.low is None or mean.high is None:
+        return percent(mean.value)
+    return f"{percent(mean.value)} [{percent(max(0.0, mean.low))}, {percent(min(1.0, mean.high))}]"
 
 
 def told_difference(row: Row) -> str:
@@ -42,3 +49,24 @@ def told_difference(row: Row) -> str:
 def named(row: Row) -> str:
     """A row's method and its point of the grid."""
     return f"`{row.method}`" + "".join(f" {key.rpartition('.')[2]}={value}" for key, value in row.values.items())
+
+
+def kept(record: Record) -> float | None:
+    """The share of the samples on which the teacher stands every attack that the student stands too.
+
+    Returns:
+        None without a teacher, or with one that is not robust.
+    """
+    found = teacher_of(record)
+    return None if found is None or share(found, "robust") < _ROBUST else float(found["kept"] / found["robust"])
+
+
+def agreement(record: Record) -> float | None:
+    """The share of clean samples that student and teacher answer alike; None without a teacher."""
+    found = teacher_of(record)
+    return None if found is None else share(found, "agreement")
+
+
+def teacher_of(record: Record) -> Mapping[str, Any] | None:
+    """A record's teacher, the robust one of several; None without one."""
+    return next((record["teachers"][name] for name in _TEACHERS if name in record["teachers"]), None)

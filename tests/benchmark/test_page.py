@@ -12,7 +12,8 @@ from kdrobust.benchmark.page import columns_of
 from kdrobust.benchmark.plan import jobs_of
 from kdrobust.benchmark.records import records_path, write_records
 from kdrobust.benchmark.rows import rows_of
-from kdrobust.benchmark.tables import told_difference
+from kdrobust.benchmark.statistics import Mean
+from kdrobust.benchmark.tables import agreement, interval, kept, told_difference
 from tests.benchmark.suites import record, records, suite, teacher
 
 #: robust counts of 100 by method, a seed each: `gentle` better beyond noise, `standard` not told apart
@@ -67,7 +68,7 @@ def test_what_is_kept_of_a_teacher(made):
     # 1,000 of 10,000 parameters; 70, 72 and 71 of 100 against the teacher's 80
     lines = keeping(made, records(made, of=invented)).splitlines()
     assert lines[0].startswith("| student | of the teacher's parameters | method | kept |")
-    assert lines[2] == "| `small` | 10.0 % | `gentle` | 72.5 | 88.7 | 8.9 × |"
+    assert lines[2] == "| `small` | 10.0 % | `gentle` | 72.5 | 88.8 | 8.9 × |"
     assert len(lines) == 4
     assert keeping(made, [record(job) for job in jobs_of(made, made.blocks["main"])]) == ""
 
@@ -77,6 +78,19 @@ def test_the_method_that_keeps_most_is_told(made):
     kept = {"pgd_at": 10, "standard": 60, "gentle": 50}
     found = [record(job, teachers={"robust": teacher(kept=kept[job.method])}) for job in jobs]
     assert "| `standard` | 75.0 |" in keeping(made, found)
+
+
+def test_a_teacher_that_is_not_robust_has_nothing_to_keep(made):
+    job = jobs_of(made, made.blocks["main"])[0]
+    assert kept(record(job, teachers={"teacher": teacher(robust=3, kept=2)})) is None
+    assert kept(record(job)) is agreement(record(job)) is None
+    both = {"robust": teacher(robust=80, kept=40), "teacher": teacher(robust=90, kept=90)}
+    assert kept(record(job, teachers=both)) == 0.5
+
+
+def test_an_interval_ends_where_shares_do():
+    assert interval(Mean(value=0.74, low=0.18, high=1.3, n=2)) == "74.0 [18.0, 100.0]"
+    assert interval(Mean(value=0.01, low=-0.1, high=0.12, n=2)) == "1.0 [0.0, 12.0]"
 
 
 def test_a_grid_is_compared_with_its_first_point(made):

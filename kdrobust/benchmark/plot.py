@@ -71,7 +71,8 @@ def draw(rows: Sequence[Row], path: Path, *, baseline: str, title: str, told: st
             mine = [row for row in rows if row.student == student][::-1]
             for height, row in enumerate(mine):
                 mean = row.robust
-                low, high = (mean.value if end is None else end for end in (mean.low, mean.high))
+                ends = (mean.value if end is None else end for end in (mean.low, mean.high))
+                low, high = (min(1.0, max(0.0, end)) for end in ends)
                 colour = _colour(row)
                 axis.plot([low, high], [height, height], color=colour, linewidth=1.4)
                 axis.plot(mean.value, height, "o", color=colour, markersize=5)

@@ -15,10 +15,10 @@ from kdrobust.models.folded import Folded, NotFoldable, check_folded
 
 log = logging.getLogger("kdrobust")
 PRECISIONS = ("auto", "exact", "fp32", "bf16")
-#: Operations of a forward pass from which `auto` leaves the exact model: two convolutions on 28x28 (0.58 million) are
-#: 2.2 times faster in bf16 and 1.4 times in fp32; on 8x8 (0.05 to 0.2 million) they are slower in either, and a run
-#: has the same bits on every machine that it had before.
-WORTHWHILE = 500_000
+#: Operations of a forward pass from which `auto` leaves the exact model, on images of so many pixels and more. Two
+#: convolutions on 28x28 (0.58 million) are 2.2 times faster in bf16 and 1.4 times in fp32; on 8x8 (0.05 to 0.2 million)
+#: they are slower in either, and runs on such images have the same bits on every machine.
+WORTHWHILE = {256: 500_000, 0: 2_000_000}
 _NAMES = {None: "exact", torch.float32: "fp32", torch.bfloat16: "bf16"}
 #: Samples that a folded model is compared on with the exact one before it is used.
 _COMPARED = 4
@@ -51,13 +51,14 @@ def climbed(model: Model, precision: str, inputs: Tensor, *, compiled: bool = Fa
         model: inputs to logits.
         precision: `exact`, the model itself; `fp32`, the same function to rounding, batch norm folded, channels last;
             `bf16`, that with convolutions in half precision; `auto`, for networks from half a million operations on
-            bf16 where the hardware has it and no convolution is grouped, otherwise fp32; smaller ones exact.
+            (two million on images below 16x16) bf16 where the hardware has it and no convolution is grouped, otherwise
+            fp32; smaller ones exact.
         inputs: the batch, [B, ...].
         compiled: the folded form through `torch.compile`.
     """
     if precision == "exact" or not isinstance(model, nn.Module) or inputs.dim() != 4 or not len(inputs):
         return model
-    if inputs.dtype != torch.float32 or (precision == "auto" and _at_most(model, inputs) < WORTHWHILE):
+    if inputs.dtype != torch.float32 or (precision == "auto" and _at_most(model, inputs) < worthwhile(inputs)):
         return model
     known = _KNOWN.setdefault(model, _Known())
     if any(not folded.fits(model) for folded in known.folded.values()):
@@ -128,7 +129,7 @@ def _choose(model: nn.Module, precision: str, inputs: Tensor, known: _Known) -> 
     if known.automatic is None:
         folded = known.folded.get(_PLAIN) or _first(model, inputs, known)
         operations = folded.flops(inputs)
-        if operations < WORTHWHILE:
+        if operations < worthwhile(inputs):
             known.small = True
             return None
         half = has_fast_bf16(inputs.device) and not folded.grouped
@@ -149,6 +150,16 @@ def _first(model: nn.Module, inputs: Tensor, known: _Known) -> Folded:
     folded = Folded(model)
     check_folded(model, folded, inputs[:_COMPARED])
     return known.folded.setdefault(_PLAIN, folded)
+
+
+def worthwhile(inputs: Tensor) -> int:
+    """Operations a sample from which `auto` leaves the exact model.
+
+    Args:
+        inputs: images, [B, C, H, W].
+    """
+    pixels = inputs.shape[-1] * inputs.shape[-2]
+    return next(operations for least, operations in WORTHWHILE.items() if pixels >= least)
 
 
 def _at_most(model: nn.Module, inputs: Tensor) -> int:

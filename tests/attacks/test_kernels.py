@@ -54,10 +54,25 @@ def test_auto_goes_by_size_hardware_and_groups(half, monkeypatch):
 
 
 def test_auto_leaves_a_small_network_to_an_explicit_wish(monkeypatch):
-    monkeypatch.setattr(kernels, "_at_most", lambda model, inputs: kernels.WORTHWHILE)
+    monkeypatch.setattr(kernels, "_at_most", lambda model, inputs: kernels.worthwhile(inputs))
     model, (inputs, _) = network(ConvNet), batch()
     assert climbed(model, "auto", inputs) is model
     assert isinstance(climbed(model, "fp32", inputs), Folded)
+
+
+@pytest.mark.parametrize(("side", "operations"), [(8, 2_000_000), (15, 2_000_000), (16, 500_000), (28, 500_000)])
+def test_small_images_ask_for_a_larger_network(side, operations):
+    assert kernels.worthwhile(torch.rand(2, 1, side, side)) == operations
+
+
+def test_the_quickstart_s_teacher_has_the_same_bits_everywhere():
+    from kdrobust.config import compose
+    from kdrobust.spec import InputSpec
+    from kdrobust.stages.setup import new_classifier
+
+    cfg = compose("distill", [])
+    model = new_classifier(cfg.teacher, InputSpec(shape=(1, 8, 8), classes=10), 0).eval()
+    assert climbed(model, "auto", torch.rand(2, 1, 8, 8)) is model
 
 
 @pytest.mark.parametrize("inputs", [torch.rand(4, 3, 16, 16, dtype=torch.float64), torch.rand(0, 3, 16, 16)])

@@ -66,8 +66,8 @@ def share(record: Mapping[str, Any], key: str) -> float:
 def rows_of(suite: Suite, block: Block, records: Iterable[Record]) -> list[Row]:
     """A block's rows, students in the suite's order, the most robust first.
 
-    Where the suite's baseline is among the methods of the block it is what the others are compared with, at the same
-    point of the grid; else a method is compared with itself at the grid's first point.
+    Where the block's baseline, or else the suite's, is among the methods of the block it is what the others are
+    compared with, at the same point of the grid; else a method is compared with itself at the grid's first point.
     """
     seeds: dict[Place, dict[int, Record]] = {}
     for record in records:
@@ -82,13 +82,14 @@ def rows_of(suite: Suite, block: Block, records: Iterable[Record]) -> list[Row]:
 
 def _row(suite: Suite, block: Block, place: Place, seeds: Mapping[Place, Mapping[int, Record]], first: Any) -> Row:
     method, student, values = place
-    has_baseline = suite.baseline in block.methods
-    other: Place = (suite.baseline, student, values) if has_baseline else (method, student, first)
+    baseline = block.baseline or suite.baseline
+    has_baseline = baseline in block.methods
+    other: Place = (baseline, student, values) if has_baseline else (method, student, first)
     mine = seeds[place]
     difference = None
     if other != place and other in seeds:
         difference = paired_difference(_robust(mine), _robust(seeds[other]))
-    named = suite.baseline if has_baseline else " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in first)
+    named = baseline if has_baseline else " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in first)
     return Row(
         method=method,
         student=student,

@@ -52,6 +52,7 @@ class Block:
         evaluation: overrides of its evaluations; None: the suite's.
         passes: student passes a training sample is to cost in all; None: the suite's epochs for everyone.
         tune: None: hyper-parameters as the methods' YAMLs have them, the papers'.
+        baseline: the method the others are compared with; None: the suite's.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Block:
     evaluation: Overrides | None = None
     passes: float | None = None
     tune: Tuning | None = None
+    baseline: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,7 @@ class Suite:
 
 
 _SUITE = ("epochs", "settings", "evaluation", "baseline", "seeds", "students", "methods", "blocks")
-_BLOCK = ("question", "methods", "students", "seeds", "grid", "settings", "evaluation", "passes", "tune")
+_BLOCK = ("question", "methods", "students", "seeds", "grid", "settings", "evaluation", "passes", "tune", "baseline")
 
 
 def read_suite(name: str) -> Suite:
@@ -222,8 +224,12 @@ class _Reader:
         if passes is not None and not (is_number(passes) and float(passes) > 0):
             self.say(f"{place}passes", f"expected a number > 0, got {passes!r}")
             passes = None
+        baseline = node.get("baseline")
+        if baseline is not None and baseline not in chosen:
+            self.say(f"{place}baseline", f"{baseline}: no method of the block{did_you_mean(str(baseline), chosen)}")
         return Block(
             name=name,
+            baseline=None if baseline is None else str(baseline),
             question=str(node.get("question") or ""),
             methods={key: methods[key] for key in chosen},
             students=self._chosen(node, "students", place, students),

@@ -47,6 +47,13 @@ def test_rows_are_means_compared_seed_by_seed(made):
     assert "Better than `pgd_at` beyond seed noise: `gentle`; worse: none; 1 of 2 cannot be told apart" in told
 
 
+def test_a_block_s_own_baseline_is_compared_with():
+    made = suite(blocks={"main": {"question": "Who?", "baseline": "gentle", "students": ["small"]}})
+    rows = rows_of(made, made.blocks["main"], records(made, of=invented))
+    assert {row.method: row.against for row in rows} == {"gentle": "", "standard": "gentle", "pgd_at": "gentle"}
+    assert [round(100 * row.difference.value) for row in rows if row.difference] == [-10, -10]
+
+
 def test_one_seed_is_told_without_an_interval(made):
     found = [record(job, **invented(job)) for job in jobs_of(made, made.blocks["main"]) if job.seed == 0]
     rows = rows_of(made, made.blocks["main"], found)

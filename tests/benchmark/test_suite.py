@@ -18,6 +18,16 @@ def test_blocks_take_from_the_suite_what_they_do_not_say():
     assert (made.blocks["tuned"].tune.trials, made.blocks["tuned"].tune.seed) == (3, 7)
 
 
+def test_a_block_may_have_a_baseline_of_its_own():
+    blocks = {"main": {"baseline": "gentle"}, "other": {"methods": ["standard"]}}
+    made = suite(blocks=blocks)
+    assert (made.blocks["main"].baseline, made.blocks["other"].baseline) == ("gentle", None)
+    with pytest.raises(
+        UsageError, match=r"blocks\.main\.baseline: gentel: no method of the block; did you mean gentle"
+    ):
+        parse_suite("trial", node(blocks={"main": {"baseline": "gentel"}}))
+
+
 def test_an_entry_is_its_method_unless_it_names_one():
     assert option_of("rslad", ()) == "rslad"
     assert option_of("gentle", ("method.alpha=1", "method=rslad")) == "rslad"

@@ -38,6 +38,8 @@ TEACHER_KEYS = (
 )
 #: What a student may add to the callbacks, and its teacher is trained without.
 _STUDENT_CALLBACKS = ("average", "weight_perturbation")
+#: Of the callback that attacks, as conf/callbacks has it: all steps from the beginning.
+_FULL_ATTACK = {"growth": 0.0, "first_steps": 2}
 _MAIN = "teacher"
 _TEACHER_NODE = ("checkpoint", "outputs", "training", "network", "normalize", "transform")
 #: What a teacher's training may have of its own, be it another domain or modality; the rest is the student's.
@@ -86,6 +88,9 @@ def teacher_config(cfg: DictConfig, name: str = _MAIN) -> DictConfig:
     callbacks = merged["callbacks"].copy()
     for key in _STUDENT_CALLBACKS:
         callbacks.pop(key, None)
+    if callbacks.get("attack"):
+        # fewer attack steps save the student's time; students that differ in nothing else share a teacher
+        callbacks.attack = OmegaConf.merge(callbacks.attack, _FULL_ATTACK)
     if training.get("monitor") and "best" in callbacks:
         # a naturally trained teacher is not chosen by the robustness it does not have
         callbacks.best = OmegaConf.merge(callbacks.best, {"monitor": training.monitor})

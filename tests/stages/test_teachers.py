@@ -4,7 +4,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kdrobust.config import compose, numbers
+from kdrobust.config import compose, config_hash, numbers
 from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.losses import Objective
 from kdrobust.stages.setup import prepare_data
@@ -80,6 +80,15 @@ def test_a_further_teacher_is_the_main_one_with_what_differs():
     assert natural.training == "natural_training"
     with pytest.raises(UsageError, match=r"teachers\.absent: the method learns from it; set \+teachers\.absent"):
         teacher_node(cfg, "absent")
+
+
+def test_attack_steps_that_grow_are_the_student_s_own():
+    plain, _ = made("method=rslad")
+    grown, _ = made("method=rslad", "callbacks.attack.growth=1", "callbacks.attack.first_steps=1")
+    assert grown.callbacks.attack.growth == 1
+    assert config_hash(teacher_config(grown)) == config_hash(teacher_config(plain))
+    warmed, _ = made("method=rslad", "callbacks.attack.warmup=0.5")
+    assert teacher_config(warmed).callbacks.attack.warmup == 0.5
 
 
 def test_a_teacher_is_trained_without_what_only_the_student_has():

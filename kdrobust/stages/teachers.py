@@ -90,7 +90,8 @@ def teacher_config(cfg: DictConfig, name: str = _MAIN) -> DictConfig:
         callbacks.pop(key, None)
     if callbacks.get("attack"):
         # fewer attack steps save the student's time; students that differ in nothing else share a teacher
-        callbacks.attack = OmegaConf.merge(callbacks.attack, _FULL_ATTACK)
+        full = {key: value for key, value in _FULL_ATTACK.items() if key in callbacks.attack}
+        callbacks.attack = OmegaConf.merge(callbacks.attack, full)
     if training.get("monitor") and "best" in callbacks:
         # a naturally trained teacher is not chosen by the robustness it does not have
         callbacks.best = OmegaConf.merge(callbacks.best, {"monitor": training.monitor})

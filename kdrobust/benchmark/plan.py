@@ -84,12 +84,13 @@ def chosen_methods(suite: Suite, block: Block, names: Sequence[str] = ()) -> Blo
     """
     if not names:
         return block
-    known = [option.name for option in listing.options("method")]
+    options = [option.name for option in listing.options("method")]
+    known = {**suite.methods, **block.methods}
     for name in names:
-        if name not in suite.methods and name not in known:
-            close = did_you_mean(name, [*suite.methods, *known])
+        if name not in known and name not in options:
+            close = did_you_mean(name, [*known, *options])
             raise UsageError(f"methods={name}: no method of suite {suite.name}, nor of conf/method{close}")
-    return replace(block, methods={name: suite.methods.get(name, ()) for name in names})
+    return replace(block, methods={name: known.get(name, ()) for name in names})
 
 
 def jobs_of(suite: Suite, block: Block) -> list[Job]:

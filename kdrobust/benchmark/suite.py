@@ -44,7 +44,7 @@ class Block:
     Attributes:
         name: as in `blocks=[NAME]`.
         question: what it answers, for readers.
-        methods: names to overrides.
+        methods: names to overrides; the suite's, or the block's own where its YAML maps names to overrides.
         students: names of the suite's students.
         seeds: of the trainings.
         grid: override key to values, each combination a point.
@@ -219,7 +219,10 @@ class _Reader:
             self.say(place[:-1], f"expected keys, got {node!r}")
             node = {}
         self.known(node, _BLOCK, place)
-        chosen = self._chosen(node, "methods", place, methods)
+        if isinstance(node.get("methods"), Mapping):
+            chosen = self.overrides(node, "methods", place)
+        else:
+            chosen = {key: methods[key] for key in self._chosen(node, "methods", place, methods)}
         passes = node.get("passes")
         if passes is not None and not (is_number(passes) and float(passes) > 0):
             self.say(f"{place}passes", f"expected a number > 0, got {passes!r}")
@@ -231,7 +234,7 @@ class _Reader:
             name=name,
             baseline=None if baseline is None else str(baseline),
             question=str(node.get("question") or ""),
-            methods={key: methods[key] for key in chosen},
+            methods=chosen,
             students=self._chosen(node, "students", place, students),
             seeds=self.seeds(node, "seeds", place, seeds),
             grid=self._grid(node, place),

@@ -104,3 +104,10 @@ def test_the_jobs_of_shipped_suites_compose_and_pass_the_check(name, tmp_path):
                 for key in keys
             )
             assert job.tune.spaces[method] is space
+
+
+def test_a_block_s_own_methods_can_be_asked_for_by_name():
+    made = suite(blocks={"mixed": {"methods": {"slow": ["method=rslad"], "standard": []}}})
+    assert chosen_methods(made, made.blocks["mixed"], ["slow"]).methods == {"slow": ("method=rslad",)}
+    with pytest.raises(UsageError, match="did you mean slow"):
+        chosen_methods(made, made.blocks["mixed"], ["slo"])

@@ -28,6 +28,14 @@ def test_a_block_may_have_a_baseline_of_its_own():
         parse_suite("trial", node(blocks={"main": {"baseline": "gentel"}}))
 
 
+def test_a_block_may_bring_methods_of_its_own():
+    made = suite(blocks={"main": {}, "mixed": {"methods": {"standard": [], "slow": ["method=rslad", "epochs=9"]}}})
+    assert "slow" not in made.blocks["main"].methods
+    assert made.blocks["mixed"].methods == {"standard": (), "slow": ("method=rslad", "epochs=9")}
+    with pytest.raises(UsageError, match=r"blocks\.mixed\.methods\.slow: expected a list of overrides"):
+        parse_suite("trial", node(blocks={"mixed": {"methods": {"slow": "rslad"}}}))
+
+
 def test_an_entry_is_its_method_unless_it_names_one():
     assert option_of("rslad", ()) == "rslad"
     assert option_of("gentle", ("method.alpha=1", "method=rslad")) == "rslad"

@@ -204,7 +204,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
         assert isinstance(source, Pairs)
         subjects = load_subjects(cfg, data)
         set_threads(cfg, subjects[0].model, data.spec, int(cfg.evaluation.batch_size))
-        settle_batch(cfg, [], subjects, data)
+        settle_batch(cfg, [], [subject.model for subject in subjects], data)
         bench = _Bench(cfg, source, data.root / "detection")
         groups = bench.held_out(rungs)
         reports, scores = [], []

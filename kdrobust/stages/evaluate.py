@@ -123,10 +123,12 @@ def _measure_all(cfg: DictConfig, subjects: Sequence[Subject], data: DataModule,
     failed = True
     try:
         found = []
-        settle_batch(cfg, cfg.run.rungs, subjects, data, world)
-        for subject in subjects:
+        teachers = [teacher_of(subject, data) for subject in subjects]
+        attacked = [each.model for each in (*subjects, *teachers) if each is not None]
+        settle_batch(cfg, cfg.run.rungs, attacked, data, world)
+        for subject, teacher in zip(subjects, teachers, strict=True):
             sources = [other for other in subjects if other is not subject]
-            if (teacher := teacher_of(subject, data)) is not None:
+            if teacher is not None:
                 sources.append(teacher)
             if is_main_process() and len(subjects) > 1:
                 log.info("evaluating %s", subject.name)

@@ -133,18 +133,18 @@ def at_radii(cfg: DictConfig, parts: Sequence[str]) -> list[dict[str, Any]]:
     return rungs
 
 
-def settle_batch(cfg: DictConfig, rungs: Any, subjects: Sequence[Subject], data: DataModule, world: int = 1) -> None:
+def settle_batch(cfg: DictConfig, rungs: Any, models: Sequence[nn.Module], data: DataModule, world: int = 1) -> None:
     """Lower `evaluation.batch_size`, and every attack's own, to what fits into memory; verdicts do not depend on it.
 
     Args:
         cfg: the stage's config, changed in place.
         rungs: the suite at each radius, changed in place.
-        subjects: the models; the one that needs most decides.
+        models: all that are attacked; the one that needs most decides.
         data: what they are shown.
         world: processes that share a CPU's memory; they agree on the least that any of them finds.
     """
     asked, device = int(cfg.evaluation.batch_size), choose_device(cfg.trainer)
-    needed = max(sample_bytes(subject.model, data.spec) for subject in subjects)
+    needed = max(sample_bytes(model, data.spec) for model in models)
     free = free_bytes(device)
     fits = min(_gathered(batch_within(asked, needed, free, world if device.type == "cpu" else 1), world))
     if fits < asked and free is not None:

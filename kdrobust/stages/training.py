@@ -225,7 +225,6 @@ def _result(
     cost = model_cost(module.model, data.spec)
     attack, robust, average = (_find(trainer, kind) for kind in (AttackCallback, RobustValidation, AveragedWeights))
     warners = [_find(trainer, kind) for kind in (CollapseWarning, OverfittingWarning, NonFinite)]
-    seconds = time_spent(trainer, started)
     files = figures.training(folder, module.model, data, attack=robust.attack if robust else None, seed=int(cfg.seed))
     if isinstance(data.source, Pairs):
         files |= write_calibration(folder, module.model, data.source)
@@ -240,7 +239,7 @@ def _result(
         "validation": validation,
         "checkpoint": {"path": str(best), "sha256": file_hash(best)},
         "teacher": dict(teacher) if teacher else None,
-        "seconds": round(seconds, 3),
+        "seconds": round(time_spent(trainer, started), 3),
         "averaged": average.summary() if average else None,
         "warnings": [message for warner in warners if warner for message in warner.messages],
         "files": files,

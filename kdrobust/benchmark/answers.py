@@ -10,8 +10,6 @@ from kdrobust.benchmark.rows import Row, rows_of
 from kdrobust.benchmark.suite import Block, Suite
 from kdrobust.benchmark.tables import kept, named, percent, table, teacher_of
 
-_LEVEL = 0.05
-
 
 def in_short(suite: Suite, found: Mapping[str, Sequence[Record]]) -> str:
     """Every question with what its records say, as a Markdown list.
@@ -50,7 +48,7 @@ def verdict(rows: Sequence[Row]) -> str:
     tested = [row for row in compared if row.p is not None]
     if not tested:
         return f"{best} One seed: no difference can be told from noise."
-    beyond = [row for row in tested if row.p is not None and row.p < _LEVEL]
+    beyond = [row for row in tested if row.beyond_noise]
     better = [row for row in beyond if row.difference and row.difference.value > 0]
     worse = [row for row in beyond if row.difference and row.difference.value < 0]
     against = " or ".join(sorted({f"`{row.against}`" for row in tested}))

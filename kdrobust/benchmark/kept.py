@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -37,12 +36,14 @@ def fetch(results: Path, suite: str, root: Path) -> list[str]:
         DataError: a kept checkpoint is not the one its `result.json` speaks of.
         RunFolderError: the files cannot be written.
     """
+    # a plan loads no torch
+    from kdrobust.models import file_hash
+
     fetched = []
     for source in _finished(kept_folder(results, suite)):
         if is_finished(root / _STAGE / source.name):
             continue
-        found = hashlib.sha256((source / "best.ckpt").read_bytes()).hexdigest()
-        if found != _sha256(source):
+        if file_hash(source / "best.ckpt") != _sha256(source):
             raise DataError(f"{source / 'best.ckpt'}: damaged; take it from version control, or delete its folder")
         _copy(source, root / _STAGE / source.name)
         fetched.append(source.name)

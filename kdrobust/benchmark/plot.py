@@ -12,8 +12,6 @@ from kdrobust.benchmark.suite import read_suite
 from kdrobust.report import threat_text
 from kdrobust.report.style import BLUE, GREY, VERMILLION, figure
 
-_LEVEL = 0.05
-
 
 def _drawn(results: Path) -> tuple[list[Row], str]:
     """The rows of the main block, and a hash of what is drawn of them."""
@@ -98,6 +96,6 @@ def draw(rows: Sequence[Row], path: Path, *, baseline: str, title: str, told: st
 
 
 def _colour(row: Row) -> str:
-    if row.difference is None or row.p is None or row.p >= _LEVEL:
+    if row.difference is None or not row.beyond_noise:
         return GREY
     return BLUE if row.difference.value > 0 else VERMILLION

@@ -12,6 +12,8 @@ from kdrobust.benchmark.records import Record, read_records, records_path
 from kdrobust.benchmark.statistics import Difference, Mean, holm, mean_over_seeds, paired_difference
 from kdrobust.benchmark.suite import Block, Suite
 
+#: Corrected p-values below are called beyond seed noise.
+_LEVEL = 0.05
 #: Methods, student and point of the grid.
 Place = tuple[str, str, tuple[tuple[str, str], ...]]
 
@@ -41,6 +43,11 @@ class Row:
     against: str = ""
     difference: Difference | None = None
     p: float | None = field(default=None)
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether the difference is more than seeds make."""
+        return self.difference is not None and self.p is not None and self.p < _LEVEL
 
     @property
     def reasons(self) -> list[str]:

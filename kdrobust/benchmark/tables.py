@@ -9,7 +9,6 @@ from kdrobust.benchmark.records import Record
 from kdrobust.benchmark.rows import Row, share
 from kdrobust.benchmark.statistics import Mean
 
-_LEVEL = 0.05
 #: Names under which a record keeps its teacher's figures, the robust one of several first.
 _TEACHERS = ("robust", "teacher")
 #: A teacher whose robust accuracy is below has nothing that a student could keep.
@@ -43,7 +42,7 @@ def told_difference(row: Row) -> str:
     if found.low is None or found.high is None or row.p is None:
         return f"{text} (one seed)"
     text += f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}], p {'< 0.001' if row.p < 0.001 else f'= {row.p:.3f}'}"
-    return f"**{text}**" if row.p < _LEVEL else text
+    return f"**{text}**" if row.beyond_noise else text
 
 
 def named(row: Row) -> str:

@@ -9,7 +9,7 @@ from kdrobust.evaluation.curve import SecurityCurve, exact_curves, fixed_eps_cur
 from kdrobust.evaluation.figures import summary
 from kdrobust.evaluation.intervals import paired_error, wilson
 from kdrobust.evaluation.latency import Latency, RealTime, machine_name, measure_latency, real_time
-from kdrobust.evaluation.memory import batch_within, free_bytes, sample_bytes
+from kdrobust.evaluation.memory import batch_within, free_bytes, power_of_two, sample_bytes
 from kdrobust.evaluation.outcome import AttackOutcome, Check, Evaluation, merge
 from kdrobust.evaluation.perclass import ClassAccuracies, WorstClass, per_class, w_robust
 from kdrobust.evaluation.result import per_sample, to_result, validate, write_evaluation, write_samples
@@ -57,6 +57,7 @@ __all__ = [
     "per_class",
     "per_mflop",
     "per_sample",
+    "power_of_two",
     "read_samples",
     "real_time",
     "run_checks",

@@ -100,6 +100,9 @@ def batch_within(at_most: int, one: int, free: int | None, processes: int = 1) -
     if free is None or one <= 0:
         return at_most
     fits = int(max(0.0, _FILLED * free / processes - _FIXED) / one)
-    if fits >= at_most:
-        return at_most
-    return 1 << (fits.bit_length() - 1) if fits >= 1 else 1
+    return at_most if fits >= at_most else power_of_two(fits)
+
+
+def power_of_two(most: int) -> int:
+    """The largest power of two up to `most`; 1 where there is none."""
+    return 1 << (most.bit_length() - 1) if most >= 1 else 1

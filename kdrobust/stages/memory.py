@@ -10,6 +10,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from kdrobust.errors import KdrobustError
+from kdrobust.evaluation import power_of_two
 
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "bytes": 1}
 _TRIED = re.compile(r"[Tt]ried to allocate ([\d.]+) (KiB|MiB|GiB|bytes)")
@@ -39,8 +40,7 @@ def fitting_batch(batch: int, needed: int | None, available: int | None) -> int:
         counted as if it did, so the true limit lies at or above it.
     """
     share = _FILLED * available / needed if needed and available else 0.5
-    fits = min(int(batch * share), batch - 1)
-    return 1 << (fits.bit_length() - 1) if fits >= 1 else 1
+    return power_of_two(min(int(batch * share), batch - 1))
 
 
 def _memory(error: BaseException) -> tuple[int | None, int | None]:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from kdrobust.benchmark.leaderboard import leaderboard
 from kdrobust.benchmark.page import RESULTS, benchmark_page
-from kdrobust.benchmark.plot import is_current, redraw
+from kdrobust.benchmark.plot import redraw
+from kdrobust.benchmark.plot import stale as stale_pictures
 from kdrobust.config import conf_dir
 from kdrobust.conformance import check_case, read_cases
 from kdrobust.conformance.recipes import find_recipe
@@ -197,12 +198,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.check:
             path.write_text(text, encoding="utf-8")
             print(f"wrote docs/{name}")
-    picture = ROOT / "docs" / "benchmark.png"
-    if not is_current(picture, ROOT / RESULTS):
-        stale.append(picture.name)
+    pictures = stale_pictures if options.check else redraw
+    for name in pictures(ROOT / "docs", ROOT / RESULTS):
+        stale.append(name)
         if not options.check:
-            redraw(picture, ROOT / RESULTS)
-            print(f"drew docs/{picture.name}")
+            print(f"drew docs/{name}")
     if options.check and stale:
         print(f"out of date: docs/{', docs/'.join(stale)}; run scripts/docs.py", file=sys.stderr)
         return 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
 from kdrobust.benchmark.records import Record
 from kdrobust.benchmark.rows import Row, rows_of
+from kdrobust.benchmark.statistics import Difference
 from kdrobust.benchmark.suite import Block, Suite
-from kdrobust.benchmark.tables import kept, named, percent, table, teacher_of
+from kdrobust.benchmark.tables import kept, named, percent, points, table, teacher_of, told_difference
 
 
 def in_short(suite: Suite, found: Mapping[str, Sequence[Record]]) -> str:
@@ -41,25 +42,34 @@ def verdict(rows: Sequence[Row]) -> str:
     Args:
         rows: of one student, the most robust first.
     """
-    best = f"Most robust: {named(rows[0])} ({percent(rows[0].robust.value)})."
+    first = rows[0]
+    best = f"Most robust: {named(first)} ({percent(first.robust.value)})"
     compared = [row for row in rows if row.difference is not None]
     if not compared:
-        return f"{best} No row has a counterpart to be compared with yet."
-    tested = [row for row in compared if row.p is not None]
+        return f"{best}. No row has a counterpart to be compared with yet."
+    tested = [row for row in compared if row.difference and row.difference.p is not None]
     if not tested:
-        return f"{best} One seed: no difference can be told from noise."
-    beyond = [row for row in tested if row.beyond_noise]
-    better = [row for row in beyond if row.difference and row.difference.value > 0]
-    worse = [row for row in beyond if row.difference and row.difference.value < 0]
+        return f"{best}. One seed: no difference can be told from noise."
+    if first in tested:
+        best += f", {told_difference(first.difference)} from `{first.against}`"
     against = " or ".join(sorted({f"`{row.against}`" for row in tested}))
+    beyond = _beyond((row, row.difference) for row in tested)
+    clean = _beyond((row, row.clean_difference) for row in tested)
     return (
-        f"{best} Better than {against} beyond seed noise: {_list(better)}; worse: {_list(worse)}; "
-        f"{len(tested) - len(beyond)} of {len(tested)} cannot be told apart from it."
+        f"{best}. More robust than {against} beyond seed noise: {_list(beyond, 1)}; less: {_list(beyond, -1)}; "
+        f"{len(tested) - len(beyond)} of {len(tested)} cannot be told apart from it. "
+        f"Clean accuracy above its: {_list(clean, 1)}; below: {_list(clean, -1)}."
     )
 
 
-def _list(rows: Sequence[Row]) -> str:
-    return ", ".join(named(row) for row in rows) or "none"
+def _beyond(found: Iterable[tuple[Row, Difference | None]]) -> list[tuple[Row, float]]:
+    return [(row, difference.value) for row, difference in found if difference and difference.beyond_noise]
+
+
+def _list(found: Sequence[tuple[Row, float]], sign: int) -> str:
+    """The rows whose difference has a sign, the largest first."""
+    mine = sorted((pair for pair in found if pair[1] * sign > 0), key=lambda pair: -pair[1])
+    return ", ".join(f"{named(row)} ({points(value)})" for row, value in mine) or "none"
 
 
 def keeping(suite: Suite, records: Sequence[Record]) -> str:

@@ -75,6 +75,11 @@ def keep(results: Path, suite: str, root: Path, records: Iterable[Record]) -> li
     return kept
 
 
+def kept_teachers(results: Path, suite: str) -> dict[str, str]:
+    """The names of the runs that made a suite's kept teachers, by the SHA-256 of their checkpoints."""
+    return {_sha256(source): source.name for source in _finished(kept_folder(results, suite))}
+
+
 def _finished(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.iterdir()) if is_finished(path)] if folder.is_dir() else []
 

@@ -7,17 +7,29 @@ from pathlib import Path
 
 from kdrobust import listing
 from kdrobust.benchmark.answers import in_short, keeping, verdict
+from kdrobust.benchmark.kept import kept_teachers
 from kdrobust.benchmark.plan import jobs_of
 from kdrobust.benchmark.records import Record, settled
 from kdrobust.benchmark.rows import Row, read_all, rows_of, share
 from kdrobust.benchmark.suite import Block, Suite, read_suite
-from kdrobust.benchmark.tables import agreement, interval, kept, percent, table, told_difference
+from kdrobust.benchmark.tables import (
+    agreement,
+    interval,
+    kept,
+    percent,
+    short_difference,
+    table,
+    teacher_of,
+    told_difference,
+)
 from kdrobust.headers import read_header
 from kdrobust.report import threat_text
 
 #: The suite whose results are committed.
 COMMITTED = "fashion_mnist_small"
 RESULTS = Path("benchmarks", "results")
+#: Robust accuracies of a grid's teachers that are farther apart make a ladder.
+_LADDER = 0.005
 _NOT_MEASURED = "*Not yet measured.*"
 _KEEPING = (
     "By student, the method of block `main` that keeps most: the share of the samples on which the robust teacher "
@@ -47,8 +59,8 @@ t interval (95 %); nothing here was typed by hand. Also as a [leaderboard](leade
 
 - *robust* is the share of test samples right under every attack on the student: FGSM, PGD-20, APGD on cross-entropy and
   towards the three nearest classes (`evaluation=benchmark`). † marks a figure that a trust check calls unreliable.
-- *difference* is in percentage points, paired by seed, with its t interval and the paired t test's p-value after Holm's
-  correction among all rows of the same student. **Bold**: p < 0.05.
+- *difference* is in percentage points of *robust*, paired by seed, with its t interval and the paired t test's p-value
+  after Holm's correction among all rows of the same student; *clean difference* is tested alike. **Bold**: p < 0.05.
 - Intervals are about other seeds. Teacher and test samples are the same for all; another teacher may order methods
   differently.
 - *kept*: of the samples on which the teacher stands every attack, the share on which the student does too. *agreement*:
@@ -82,9 +94,10 @@ def benchmark_page(results: Path) -> str:
     suite = read_suite(COMMITTED)
     found = read_all(suite, results)
     parts = [_HEAD.format(suite=suite.name), f"## {suite.summary}", _conditions(suite)]
-    if found.get("main"):
-        parts.append("![Robust accuracy of every method](benchmark.png)")
+    if any(found.values()):
         parts.append(f"### In short\n\n{in_short(suite, found)}")
+    if lines := teachers(suite, results, found):
+        parts.append(f"### The teachers\n\n{lines}")
     parts += [_section(suite, block, found) for block in suite.blocks.values()]
     if lines := keeping(suite, found.get("main", ())):
         parts.append(f"### What does a student keep of its teacher's robustness?\n\n{_KEEPING}\n\n{lines}")
@@ -109,7 +122,7 @@ def _section(suite: Suite, block: Block, found: Mapping[str, Sequence[Record]]) 
     if not records:
         return f"{title}\n\n{_NOT_MEASURED}"
     rows = rows_of(suite, block, records)
-    parts = [title]
+    parts = [title, f"![{block.question}]({picture(block.name)})"]
     for student in suite.students:
         mine = [row for row in rows if row.student == student]
         if not mine:
@@ -119,6 +132,43 @@ def _section(suite: Suite, block: Block, found: Mapping[str, Sequence[Record]]) 
         parts.append(verdict(mine))
     reasons = sorted({f"† `{row.method}`: {reason}" for row in rows for reason in row.reasons})
     return "\n\n".join([*parts, *reasons])
+
+
+def picture(block: str) -> str:
+    """The name of the PNG that shows a block."""
+    return "benchmark.png" if block == "main" else f"benchmark_{block}.png"
+
+
+def teachers(suite: Suite, results: Path, found: Mapping[str, Sequence[Record]]) -> str:
+    """The teachers that records were taught by, the most robust first, as the students are measured.
+
+    Args:
+        suite: the suite.
+        results: where records, and the teachers beside them, are kept.
+        found: the records of each of its blocks; those of a block with an evaluation of its own are left out.
+
+    Returns:
+        A Markdown table; empty where nobody had a teacher.
+    """
+    names = kept_teachers(results, suite.name)
+    seen: dict[tuple[str, str], tuple[float, list[str]]] = {}
+    for block in suite.blocks.values():
+        for record in found.get(block.name, ()) if block.evaluation is None else ():
+            for teacher in record["teachers"].values():
+                sha256, robust, threat = teacher["sha256"], share(teacher, "robust"), threat_text(record["threat"])
+                line = [
+                    f"`{names.get(sha256, sha256[:12])}`",
+                    f"{teacher['parameters']:,}",
+                    f"{teacher['flops']:,}",
+                    percent(share(teacher, "clean")),
+                    percent(robust) + (" †" if teacher["unreliable"] else ""),
+                    threat,
+                    f"{teacher['n']:,}",
+                ]
+                seen.setdefault((sha256, threat), (robust, line))
+    heading = ["teacher", "parameters", "FLOPs", "clean", "robust", "threat", "n"]
+    ranked = sorted(seen.values(), key=lambda pair: (-pair[0], pair[1]))
+    return table([heading, *(line for _, line in ranked)]) if ranked else ""
 
 
 def told_terms(rows: Sequence[Row]) -> str:
@@ -135,11 +185,17 @@ def told_terms(rows: Sequence[Row]) -> str:
 def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[Record]]) -> list[list[str]]:
     """A student's table, its heading first; columns that nobody fills are left out."""
     elsewhere = _elsewhere(block, found)
+    taught = [row.mean(_teachers_robust) for row in rows]
+    known = [value for value in taught if value is not None]
+    ladder = bool(block.grid and known) and max(known) - min(known) > _LADDER
     against = sorted({row.against for row in rows if row.against})
     heading = [
         "method",
         *(key.rpartition(".")[2] for key in block.grid),
+        "teacher's robust",
+        "tuned to",
         "clean",
+        "clean difference",
         "PGD-20",
         "robust",
         f"difference from {' or '.join(against) or 'nobody'}",
@@ -157,11 +213,14 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
         [
             f"`{row.method}`",
             *(row.values.get(key, "") for key in block.grid),
+            percent(teachers_robust) if ladder else "",
+            _tuned(row),
             interval(row.clean),
+            short_difference(row.clean_difference),
             percent(row.mean(lambda record: _attack(record, "pgd20"))),
             interval(row.robust) + (" †" if row.unreliable else ""),
-            told_difference(row),
-            percent(row.mean(lambda record: elsewhere.get(record["config_hash"]))),
+            told_difference(row.difference),
+            percent(row.mean(lambda record: elsewhere.get(_same(block, record)))),
             percent(row.mean(lambda record: record["worst_class"] and record["worst_class"]["accuracy"])),
             percent(row.mean(_transfer)),
             percent(row.mean(agreement)),
@@ -171,17 +230,45 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
             _seconds(row.mean(lambda record: record["seconds"].get("training_cpu"))),
             str(row.robust.n),
         ]
-        for row in rows
+        for row, teachers_robust in zip(rows, taught, strict=True)
     ]
     filled = [place for place, _ in enumerate(heading) if any(line[place] for line in lines)]
     return [[line[place] for place in filled] for line in (heading, *lines)]
 
 
-def _elsewhere(block: Block, found: Mapping[str, Sequence[Record]]) -> dict[str, float]:
-    """Robust accuracy of the main block's evaluation of the same students, by the training's hash."""
-    if block.evaluation is None:
+def _elsewhere(block: Block, found: Mapping[str, Sequence[Record]]) -> dict[object, float]:
+    """The main block's robust accuracies that stand beside a block's own, by what `_same` tells of a record."""
+    if block.evaluation is None and block.tune is None:
         return {}
-    return {record["config_hash"]: share(record, "robust") for record in found.get("main", ())}
+    return {_same(block, record): share(record, "robust") for record in found.get("main", ())}
+
+
+def _same(block: Block, record: Record) -> object:
+    """What a record shares with its counterpart in the main block: the training, or all but that where it was tuned."""
+    if block.tune is None:
+        return record["config_hash"]
+    return record["method"], record["student"], record["seed"]
+
+
+def _tuned(row: Row) -> str:
+    """What the search of a tuned row's method found."""
+    tuned = row.records[0].get("tuned")
+    if tuned is None:
+        return ""
+    changed = [override.partition("=") for override in tuned["overrides"]]
+    return ", ".join(f"{key.rpartition('.')[2]}={_rounded(value)}" for key, _, value in changed) or "its own"
+
+
+def _rounded(value: str) -> str:
+    try:
+        return f"{float(value):.3g}"
+    except ValueError:
+        return value
+
+
+def _teachers_robust(record: Record) -> float | None:
+    teacher = teacher_of(record)
+    return None if teacher is None else share(teacher, "robust")
 
 
 def _attack(record: Record, name: str) -> float | None:

@@ -1,101 +1,264 @@
-"""docs/benchmark.png: every method's robust accuracy with its interval, a panel a student."""
+"""docs/benchmark*.png: a picture a block, robust and clean accuracy with intervals over seeds, a panel a student."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from kdrobust.benchmark.page import COMMITTED
-from kdrobust.benchmark.rows import Row, read_all, rows_of
-from kdrobust.benchmark.suite import read_suite
+from kdrobust.benchmark.page import COMMITTED, picture
+from kdrobust.benchmark.rows import Row, read_all, rows_of, share
+from kdrobust.benchmark.statistics import Difference, Mean
+from kdrobust.benchmark.suite import Block, read_suite
+from kdrobust.benchmark.tables import percent, point, teacher_of
 from kdrobust.report import threat_text
-from kdrobust.report.style import BLUE, GREY, VERMILLION, figure
+from kdrobust.report.style import BLUE, CYCLE, GREY, VERMILLION, figure
+
+#: Grids with fewer values an axis are dots, a row a point.
+_AXIS = 3
 
 
-def _drawn(results: Path) -> tuple[list[Row], str]:
-    """The rows of the main block, and a hash of what is drawn of them."""
+def _drawn(results: Path) -> dict[str, tuple[Block, list[Row], str]]:
+    """The blocks of the committed suite by their picture's name: their rows, and a hash of what is drawn of them."""
     suite = read_suite(COMMITTED)
-    rows = rows_of(suite, suite.blocks["main"], read_all(suite, results)["main"])
-    figures = [[row.method, row.student, row.robust, row.clean, row.p, row.unreliable] for row in rows]
-    return rows, hashlib.sha256(repr(figures).encode()).hexdigest()
+    found = read_all(suite, results)
+    drawn = {}
+    for name, block in suite.blocks.items():
+        rows = rows_of(suite, block, found[name])
+        figures = [
+            [block.question, row.method, row.student, row.values, row.robust, row.clean, row.difference, row.unreliable]
+            for row in rows
+        ]
+        taught = [[record["teachers"] for record in row.records] for row in rows]
+        digest = hashlib.sha256(repr([figures, taught]).encode()).hexdigest()
+        drawn[picture(name)] = (block, rows, digest)
+    return drawn
 
 
-def is_current(path: Path, results: Path) -> bool:
-    """Whether a PNG shows what the records say; where there are none, whether there is no PNG."""
+def stale(folder: Path, results: Path) -> list[str]:
+    """The pictures in a folder that do not show what the records say; one of a block without records is one too."""
     from PIL import Image
 
-    rows, digest = _drawn(results)
-    if not rows or not path.is_file():
-        return not rows and not path.is_file()
-    with Image.open(path) as image:
-        return bool(image.info.get("Description") == digest)
+    names = []
+    for name, (_, rows, digest) in _drawn(results).items():
+        path = folder / name
+        if not rows or not path.is_file():
+            current = not rows and not path.is_file()
+        else:
+            with Image.open(path) as image:
+                current = image.info.get("Description") == digest
+        if not current:
+            names.append(name)
+    return names
 
 
-def redraw(path: Path, results: Path) -> None:
-    """Draw the main block of the committed suite; without records, remove the PNG.
+def redraw(folder: Path, results: Path) -> list[str]:
+    """Draw what is stale of the committed suite; the picture of a block without records is removed.
+
+    Returns:
+        Names of the pictures that changed.
 
     Raises:
-        RunFolderError: the PNG cannot be written.
+        RunFolderError: a PNG cannot be written.
     """
-    rows, digest = _drawn(results)
-    if not rows:
-        path.unlink(missing_ok=True)
-        return
-    suite = read_suite(COMMITTED)
-    draw(rows, path, baseline=suite.baseline, title=suite.blocks["main"].question, told=digest)
+    names = stale(folder, results)
+    for name, (block, rows, digest) in _drawn(results).items():
+        if name in names and not rows:
+            (folder / name).unlink(missing_ok=True)
+        elif name in names:
+            baseline = read_suite(COMMITTED).baseline if block.baseline is None else block.baseline
+            draw(block, rows, folder / name, baseline=baseline, told=digest)
+    return names
 
 
-def draw(rows: Sequence[Row], path: Path, *, baseline: str, title: str, told: str | None = None) -> None:
-    """A dot a method with its t interval over seeds, the most robust on top; hollow: clean accuracy.
+def draw(block: Block, rows: Sequence[Row], path: Path, *, baseline: str, told: str | None = None) -> None:
+    """A block's picture: a line a method over a grid of one key, a map of a grid of two, dots otherwise.
 
     Args:
-        rows: of one block, a student's together.
+        block: whose question is the title.
+        rows: its rows, a student's together.
         path: of the PNG.
-        baseline: whose mean is the line; methods that differ from it beyond seed noise are coloured.
-        title: what is shown.
+        baseline: the method that others are compared with.
         told: kept in the file as its description.
 
     Raises:
         RunFolderError: the PNG cannot be written.
     """
-    from matplotlib.ticker import PercentFormatter
+    lengths = [len(values) for values in block.grid.values()]
+    if len(lengths) == 1 and lengths[0] >= _AXIS:
+        _lines(block, rows, path, told)
+    elif len(lengths) == 2 and min(lengths) >= _AXIS:
+        _maps(block, rows, path, told)
+    else:
+        _dots(block, rows, path, baseline, told)
 
-    students = list(dict.fromkeys(row.student for row in rows))
+
+def _dots(block: Block, rows: Sequence[Row], path: Path, baseline: str, told: str | None) -> None:
+    """A dot a row with its t interval over seeds, the most robust on top; hollow: clean accuracy."""
+    students = _students(rows)
     most = max(sum(row.student == student for row in rows) for student in students)
-    with figure(path, width=5.2 * len(students), height=1.4 + 0.22 * most, told=told) as drawn:
+    with figure(path, width=2.6 + 4.0 * max(1.3, len(students)), height=1.4 + 0.22 * max(5, most), told=told) as drawn:
         axes = drawn.subplots(1, len(students), squeeze=False, sharex=True)[0]
         for axis, student in zip(axes, students, strict=True):
             mine = [row for row in rows if row.student == student][::-1]
             for height, row in enumerate(mine):
-                mean = row.robust
-                ends = (mean.value if end is None else end for end in (mean.low, mean.high))
-                low, high = (min(1.0, max(0.0, end)) for end in ends)
-                colour = _colour(row)
-                axis.plot([low, high], [height, height], color=colour, linewidth=1.4)
-                axis.plot(mean.value, height, "o", color=colour, markersize=5)
-                axis.plot(row.clean.value, height, "o", color=colour, markersize=4, markerfacecolor="white")
-            line = next((row.robust.value for row in mine if row.method == baseline), None)
+                colour, shape = _colour(row.difference), "s" if _alone(row) else "o"
+                clean = _colour(row.clean_difference)
+                axis.plot(_ends(row.robust), [height, height], color=colour, linewidth=1.4)
+                axis.plot(row.robust.value, height, shape, color=colour, markersize=5)
+                axis.plot(row.clean.value, height, shape, color=clean, markersize=4, markerfacecolor="white")
+            line = next((row.robust.value for row in mine if row.method == baseline and not row.values), None)
             if line is not None:
                 axis.axvline(line, color="#444444", linewidth=0.8, linestyle=":")
-            axis.set_yticks(range(len(mine)), [row.method + (" †" if row.unreliable else "") for row in mine])
+            axis.set_yticks(range(len(mine)), [_named(row) for row in mine])
             axis.tick_params(axis="y", labelsize=8.5)
-            axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+            _percent(axis.xaxis)
             axis.grid(axis="x")
-            axis.margins(y=0.02)
-            parameters = mine[0].records[0]["parameters"]
-            axis.set_title(f"{student}: {parameters:,} parameters")
-        drawn.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
-        first, seeds = rows[0].records[0], max(row.robust.n for row in rows)
-        attacks = ", ".join(name for name in first["attacks"] if "_from_" not in name)
-        note = (
-            f"filled: robust ({threat_text(first['threat'])}; worst of {attacks}), hollow: clean; n = {first['n']:,}\n"
-            f"bars: 95 % t intervals over {seeds} seeds; dotted: {baseline}; colour: differs from it (Holm, 5 %)"
-        )
-        drawn.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color="#444444")
+            axis.set_ylim(-0.6, len(mine) - 0.4)
+            axis.set_title(_titled(mine))
+        against = sorted({row.against for row in rows if row.difference and row.difference.corrected is not None})
+        marks = [
+            _bars(rows),
+            "squares: no teacher given",
+            *([f"dotted: {baseline}"] if any(row.method == baseline and not row.values for row in rows) else []),
+            *([f"colour: differs from {' or '.join(against)} (Holm, 5 %)"] if against else []),
+        ]
+        _frame(drawn, block, f"filled: robust ({_terms(rows)}), hollow: clean\n{'; '.join(marks)}")
 
 
-def _colour(row: Row) -> str:
-    if row.difference is None or not row.beyond_noise:
+def _lines(block: Block, rows: Sequence[Row], path: Path, told: str | None) -> None:
+    """A line a method over the values of a grid's one key: robust accuracy with its t interval, and clean accuracy."""
+    ((key, values),) = block.grid.items()
+    students, methods = _students(rows), sorted({row.method for row in rows})
+    with figure(path, width=2.6 + 4.0 * max(1.3, len(students)), height=4.4, told=told) as drawn:
+        axes = drawn.subplots(1, len(students), squeeze=False, sharey=True)[0]
+        for axis, student in zip(axes, students, strict=True):
+            at = {(row.method, row.values[key]): row for row in rows if row.student == student}
+            for place, (method, colour) in enumerate(zip(methods, itertools.cycle(CYCLE), strict=False)):
+                known = [(x, at[method, value]) for x, value in enumerate(values) if (method, value) in at]
+                # side by side, or the intervals hide each other
+                across = [x + 0.08 * (place - (len(methods) - 1) / 2) for x, _ in known]
+                axis.plot(
+                    across, [row.robust.value for _, row in known], "o-", color=colour, label=method, markersize=5
+                )
+                axis.plot(
+                    across,
+                    [row.clean.value for _, row in known],
+                    "o:",
+                    color=colour,
+                    markerfacecolor="white",
+                    markersize=4,
+                )
+                for x, (_, row) in zip(across, known, strict=True):
+                    axis.plot([x, x], _ends(row.robust), color=colour, linewidth=1.2)
+            axis.set_xticks(range(len(values)), [_tick(value, student, rows, key) for value in values])
+            axis.set_xlabel(key)
+            axis.set_ylim(0.0, 1.0)
+            _percent(axis.yaxis)
+            axis.grid(axis="y")
+            axis.set_title(_titled([row for row in rows if row.student == student]))
+        axes[-1].legend(loc="lower left")
+        note = f"filled: robust ({_terms(rows)}), hollow: clean\n{_bars(rows)}"
+        _frame(drawn, block, note)
+
+
+def _maps(block: Block, rows: Sequence[Row], path: Path, told: str | None) -> None:
+    """A map a method and student over the values of a grid's two keys: robust accuracy, and clean accuracy small."""
+    (down, lows), (across, highs) = block.grid.items()
+    panels = list(dict.fromkeys((row.student, row.method) for row in rows))
+    values = [row.robust.value for row in rows]
+    with figure(path, width=max(6.8, 5.2 * len(panels)), height=1.6 + 0.75 * len(lows), told=told) as drawn:
+        axes = drawn.subplots(1, len(panels), squeeze=False)[0]
+        for axis, (student, method) in zip(axes, panels, strict=True):
+            mine = [row for row in rows if (row.student, row.method) == (student, method)]
+            at = {(row.values[down], row.values[across]): row for row in mine}
+            cells = [
+                [at[low, high].robust.value if (low, high) in at else float("nan") for high in highs] for low in lows
+            ]
+            axis.imshow(cells, cmap="viridis", vmin=min(values), vmax=max(values), aspect="auto")
+            middle = (min(values) + max(values)) / 2
+            for (low, high), row in at.items():
+                axis.text(
+                    highs.index(high),
+                    lows.index(low),
+                    f"{percent(row.robust.value)}\nclean {percent(row.clean.value)}",
+                    ha="center",
+                    va="center",
+                    fontsize=8.5,
+                    color="white" if row.robust.value < middle else "black",
+                )
+            axis.set_xticks(range(len(highs)), highs)
+            axis.set_yticks(range(len(lows)), lows)
+            axis.set_xlabel(across)
+            axis.set_ylabel(down)
+            axis.set_title(f"{method}, {_titled(mine)}")
+        _frame(drawn, block, f"robust, in % ({_terms(rows)}), clean below it; means over {_seeds(rows)}")
+
+
+def _frame(drawn: Any, block: Block, note: str) -> None:
+    drawn.suptitle(block.question, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    drawn.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color="#444444")
+
+
+def _students(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row.student for row in rows))
+
+
+def _titled(rows: Sequence[Row]) -> str:
+    return f"{rows[0].student}: {rows[0].records[0]['parameters']:,} parameters"
+
+
+def _terms(rows: Sequence[Row]) -> str:
+    records = [record for row in rows for record in row.records]
+    threats = sorted((record["threat"]["norm"], record["threat"]["eps"]) for record in records)
+    attacks = ", ".join(name for name in records[0]["attacks"] if "_from_" not in name)
+    told = threat_text(records[0]["threat"])
+    if threats[0] != threats[-1]:
+        told = f"{told.partition(',')[0]}, ε from {threats[0][1]:g} to {threats[-1][1]:g}"
+    return f"{told}; worst of {attacks}; n = {records[0]['n']:,}"
+
+
+def _seeds(rows: Sequence[Row]) -> str:
+    counts = sorted({row.robust.n for row in rows})
+    return f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seed{'s' * (counts[0] > 1)}"
+
+
+def _bars(rows: Sequence[Row]) -> str:
+    counts = {row.robust.n for row in rows}
+    return "one seed, no intervals" if counts == {1} else f"bars: 95 % t intervals over {_seeds(rows)}"
+
+
+def _named(row: Row) -> str:
+    return " ".join([row.method, *point(row)]) + (" †" if row.unreliable else "")
+
+
+def _tick(value: str, student: str, rows: Sequence[Row], key: str) -> str:
+    """A value of the axis, with its teacher's robust accuracy where the axis is about teachers."""
+    if not key.startswith("teacher"):
+        return value
+    records = [record for row in rows if row.student == student and row.values[key] == value for record in row.records]
+    robust = [share(teacher, "robust") for record in records if (teacher := teacher_of(record))]
+    return f"{value}\nteacher {percent(sum(robust) / len(robust))} %" if robust else value
+
+
+def _ends(mean: Mean) -> list[float]:
+    ends = (mean.value if end is None else end for end in (mean.low, mean.high))
+    return [min(1.0, max(0.0, end)) for end in ends]
+
+
+def _percent(axis: Any) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+
+
+def _alone(row: Row) -> bool:
+    return not any(record["teachers"] for record in row.records)
+
+
+def _colour(difference: Difference | None) -> str:
+    if difference is None or not difference.beyond_noise:
         return GREY
-    return BLUE if row.difference.value > 0 else VERMILLION
+    return BLUE if difference.value > 0 else VERMILLION

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from kdrobust.benchmark.records import Record, read_records, records_path
-from kdrobust.benchmark.statistics import Difference, Mean, holm, mean_over_seeds, paired_difference
+from kdrobust.benchmark.statistics import Difference, Mean, corrected, mean_over_seeds, paired_difference
 from kdrobust.benchmark.suite import Block, Suite
 
-#: Corrected p-values below are called beyond seed noise.
-_LEVEL = 0.05
 #: Methods, student and point of the grid.
 Place = tuple[str, str, tuple[tuple[str, str], ...]]
 
@@ -30,8 +28,9 @@ class Row:
         robust: share of test samples right under every attack.
         clean: share right without attack.
         against: the row it is compared with, for readers; "" where it is that row itself.
-        difference: robust minus the other's, over the seeds both have; None without one.
-        p: the difference's p-value after Holm's correction among the rows of the same student.
+        difference: robust minus the other's over the seeds both have, corrected among the rows of the same student;
+            None without one.
+        clean_difference: the same of the share right without attack.
     """
 
     method: str
@@ -42,12 +41,7 @@ class Row:
     clean: Mean
     against: str = ""
     difference: Difference | None = None
-    p: float | None = field(default=None)
-
-    @property
-    def beyond_noise(self) -> bool:
-        """Whether the difference is more than seeds make."""
-        return self.difference is not None and self.p is not None and self.p < _LEVEL
+    clean_difference: Difference | None = None
 
     @property
     def reasons(self) -> list[str]:
@@ -82,7 +76,7 @@ def rows_of(suite: Suite, block: Block, records: Iterable[Record]) -> list[Row]:
         seeds.setdefault(place, {})[record["seed"]] = record
     first = tuple((key, values[0]) for key, values in block.grid.items())
     rows = [_row(suite, block, place, seeds, first) for place in seeds]
-    rows = [corrected for student in suite.students for corrected in _corrected(rows, student)]
+    rows = [row for student in suite.students for row in _corrected(rows, student)]
     order = list(suite.students)
     return sorted(rows, key=lambda row: (order.index(row.student), -row.robust.value))
 
@@ -93,9 +87,7 @@ def _row(suite: Suite, block: Block, place: Place, seeds: Mapping[Place, Mapping
     has_baseline = baseline in block.methods
     other: Place = (baseline, student, values) if has_baseline else (method, student, first)
     mine = seeds[place]
-    difference = None
-    if other != place and other in seeds:
-        difference = paired_difference(_robust(mine), _robust(seeds[other]))
+    compared = seeds.get(other, {}) if other != place else {}
     named = baseline if has_baseline else " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in first)
     return Row(
         method=method,
@@ -105,23 +97,24 @@ def _row(suite: Suite, block: Block, place: Place, seeds: Mapping[Place, Mapping
         robust=mean_over_seeds([share(record, "robust") for record in mine.values()]),
         clean=mean_over_seeds([share(record, "clean") for record in mine.values()]),
         against="" if other == place else named,
-        difference=difference,
+        difference=_difference(mine, compared, "robust"),
+        clean_difference=_difference(mine, compared, "clean"),
     )
 
 
-def _robust(records: Mapping[int, Record]) -> dict[int, float]:
-    return {seed: share(record, "robust") for seed, record in records.items()}
+def _difference(mine: Mapping[int, Record], others: Mapping[int, Record], key: str) -> Difference | None:
+    first, second = ({seed: share(record, key) for seed, record in records.items()} for records in (mine, others))
+    return paired_difference(first, second)
 
 
 def _corrected(rows: Sequence[Row], student: str) -> list[Row]:
     mine = [row for row in rows if row.student == student]
-    known = {
-        str(place): row.difference.p
-        for place, row in enumerate(mine)
-        if row.difference and row.difference.p is not None
-    }
-    values = holm(known)
-    return [Row(**{**vars(row), "p": values.get(str(place))}) for place, row in enumerate(mine)]
+    robust = corrected([row.difference for row in mine])
+    clean = corrected([row.clean_difference for row in mine])
+    return [
+        replace(row, difference=one, clean_difference=other)
+        for row, one, other in zip(mine, robust, clean, strict=True)
+    ]
 
 
 def read_all(suite: Suite, results: Path) -> dict[str, list[Record]]:

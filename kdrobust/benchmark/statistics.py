@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
+
+#: Corrected p-values below are called beyond seed noise.
+LEVEL = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +34,16 @@ class Difference(Mean):
 
     Attributes:
         p: two-sided, of the paired t test; None with fewer than two seeds.
+        corrected: `p` after Holm's correction among the differences that were asked for together.
     """
 
     p: float | None
+    corrected: float | None = None
+
+    @property
+    def beyond_noise(self) -> bool:
+        """Whether it is more than seeds make."""
+        return self.corrected is not None and self.corrected < LEVEL
 
 
 def mean_over_seeds(values: Sequence[float], confidence: float = 0.95) -> Mean:
@@ -108,3 +118,9 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
         largest = max(largest, min(1.0, (len(p_values) - place) * p))
         corrected[name] = largest
     return corrected
+
+
+def corrected(differences: Sequence[Difference | None]) -> list[Difference | None]:
+    """Differences with their p-values corrected for how many there are, see `holm`; None stays None."""
+    values = holm({str(place): found.p for place, found in enumerate(differences) if found and found.p is not None})
+    return [found and replace(found, corrected=values.get(str(place))) for place, found in enumerate(differences)]

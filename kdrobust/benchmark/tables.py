@@ -7,7 +7,7 @@ from typing import Any
 
 from kdrobust.benchmark.records import Record
 from kdrobust.benchmark.rows import Row, share
-from kdrobust.benchmark.statistics import Mean
+from kdrobust.benchmark.statistics import Difference, Mean
 
 #: Names under which a record keeps its teacher's figures, the robust one of several first.
 _TEACHERS = ("robust", "teacher")
@@ -33,21 +33,37 @@ def interval(mean: Mean) -> str:
     return f"{percent(mean.value)} [{percent(max(0.0, mean.low))}, {percent(min(1.0, mean.high))}]"
 
 
-def told_difference(row: Row) -> str:
-    """`+1.2 [+0.3, +2.1], p = 0.02`, in percentage points."""
-    found = row.difference
+def points(value: float) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return f"{100 * value:+.1f}"
+
+
+def told_difference(found: Difference | None) -> str:
+    """`+1.2 [+0.3, +2.1], p = 0.02`, in percentage points; bold beyond seed noise, empty for None."""
     if found is None:
         return ""
-    text = f"{100 * found.value:+.1f}"
-    if found.low is None or found.high is None or row.p is None:
-        return f"{text} (one seed)"
-    text += f" [{100 * found.low:+.1f}, {100 * found.high:+.1f}], p {'< 0.001' if row.p < 0.001 else f'= {row.p:.3f}'}"
-    return f"**{text}**" if row.beyond_noise else text
+    if found.low is None or found.high is None or found.corrected is None:
+        return f"{points(found.value)} (one seed)"
+    p = "< 0.001" if found.corrected < 0.001 else f"= {found.corrected:.3f}"
+    text = f"{points(found.value)} [{points(found.low)}, {points(found.high)}], p {p}"
+    return f"**{text}**" if found.beyond_noise else text
+
+
+def short_difference(found: Difference | None) -> str:
+    """`+1.2`, in percentage points; bold beyond seed noise, empty for None."""
+    if found is None:
+        return ""
+    return f"**{points(found.value)}**" if found.beyond_noise else points(found.value)
 
 
 def named(row: Row) -> str:
     """A row's method and its point of the grid."""
-    return f"`{row.method}`" + "".join(f" {key.rpartition('.')[2]}={value}" for key, value in row.values.items())
+    return " ".join([f"`{row.method}`", *point(row)])
+
+
+def point(row: Row) -> list[str]:
+    """A row's point of the grid: `alpha=0.5`, `temperature=2`."""
+    return [f"{key.rpartition('.')[2]}={value}" for key, value in row.values.items()]
 
 
 def kept(record: Record) -> float | None:

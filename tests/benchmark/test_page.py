@@ -1,5 +1,6 @@
 """What the records say, as rows, as a page, as a leaderboard and as a plot."""
 
+import json
 import re
 
 import pytest
@@ -8,12 +9,13 @@ from kdrobust.benchmark import leaderboard as leaderboard_module
 from kdrobust.benchmark import page as page_module
 from kdrobust.benchmark import plot
 from kdrobust.benchmark.answers import in_short, keeping, verdict
+from kdrobust.benchmark.kept import kept_folder
 from kdrobust.benchmark.page import columns_of
 from kdrobust.benchmark.plan import jobs_of
 from kdrobust.benchmark.records import records_path, write_records
 from kdrobust.benchmark.rows import rows_of
 from kdrobust.benchmark.statistics import Mean
-from kdrobust.benchmark.tables import agreement, interval, kept, told_difference
+from kdrobust.benchmark.tables import agreement, interval, kept, short_difference, told_difference
 from tests.benchmark.suites import record, records, suite, teacher
 
 #: robust counts of 100 by method, a seed each: `gentle` better beyond noise, `standard` not told apart
@@ -39,12 +41,26 @@ def test_rows_are_means_compared_seed_by_seed(made):
     assert (gentle.robust.value, gentle.robust.n, gentle.difference.value) == pytest.approx((0.71, 3, 0.10))
     assert (baseline.difference, baseline.against, gentle.against) == (None, "", "pgd_at")
     # without spread there is no doubt; the correction keeps 0 at 0, and doubles nothing beyond the larger
-    assert (gentle.p, standard.p > 0.5) == (0.0, True)
-    assert told_difference(gentle) == "**+10.0 [+10.0, +10.0], p < 0.001**"
-    assert told_difference(baseline) == ""
+    assert (gentle.difference.corrected, standard.difference.corrected > 0.5) == (0.0, True)
+    assert told_difference(gentle.difference) == "**+10.0 [+10.0, +10.0], p < 0.001**"
+    assert told_difference(baseline.difference) == short_difference(None) == ""
     told = verdict(rows[:3])
-    assert "Most robust: `gentle` (71.0)." in told
-    assert "Better than `pgd_at` beyond seed noise: `gentle`; worse: none; 1 of 2 cannot be told apart" in told
+    assert "Most robust: `gentle` (71.0), **+10.0 [+10.0, +10.0], p < 0.001** from `pgd_at`." in told
+    assert "More robust than `pgd_at` beyond seed noise: `gentle` (+10.0); less: none; 1 of 2 cannot be told" in told
+    assert told.endswith("Clean accuracy above its: none; below: none.")
+
+
+def test_clean_accuracy_is_compared_too(made):
+    clean = {"pgd_at": (80, 82, 81), "standard": (84, 86, 85), "gentle": (79, 80, 78)}
+    rows = rows_of(made, made.blocks["main"], records(made, of=lambda job: {"clean": clean[job.method][job.seed]}))
+    found = {row.method: row.clean_difference for row in rows if row.student == "small"}
+    assert found["pgd_at"] is None
+    assert short_difference(found["standard"]) == "**+4.0**"
+    # -1, -2 and -3: p = 0.074 of two
+    assert short_difference(found["gentle"]) == "-2.0"
+    assert found["gentle"].corrected == pytest.approx(0.0742, abs=1e-4)
+    told = verdict([row for row in rows if row.student == "small"])
+    assert "Clean accuracy above its: `standard` (+4.0); below: none." in told
 
 
 def test_a_block_s_own_baseline_is_compared_with():
@@ -57,16 +73,17 @@ def test_a_block_s_own_baseline_is_compared_with():
 def test_one_seed_is_told_without_an_interval(made):
     found = [record(job, **invented(job)) for job in jobs_of(made, made.blocks["main"]) if job.seed == 0]
     rows = rows_of(made, made.blocks["main"], found)
-    assert told_difference(rows[0]) == "+10.0 (one seed)"
+    assert told_difference(rows[0].difference) == "+10.0 (one seed)"
+    assert not rows[0].difference.beyond_noise
     assert verdict(rows[:3]).endswith("One seed: no difference can be told from noise.")
-    assert columns_of(made.blocks["main"], rows[:3], {})[1][3] == "70.0"
+    assert columns_of(made.blocks["main"], rows[:3], {})[1][4] == "70.0"
 
 
 def test_every_question_has_its_answer_in_short(made):
     found = {"main": records(made, of=invented), "cost": [], "ladder": [], "tuned": []}
     lines = in_short(made, found).splitlines()
     assert len(lines) == 4
-    assert lines[0].startswith("- **Who wins?** `small`: Most robust: `gentle` (71.0). Better than `pgd_at`")
+    assert lines[0].startswith("- **Who wins?** `small`: Most robust: `gentle` (71.0), **+10.0")
     assert "`mlp`: Most robust" in lines[0]
     assert lines[1] == "- **** Not yet measured."
 
@@ -119,6 +136,46 @@ def test_an_evaluation_of_its_own_stands_beside_the_main_one(made):
     assert lines[1][lines[0].index("robust in `main`")] == "44.0"
 
 
+def test_a_ladder_tells_how_robust_its_teachers_are(made):
+    block = made.blocks["ladder"]
+    jobs = jobs_of(made, block)
+    strength = {job.label: 60 + 10 * place for place, job in enumerate(jobs)}
+    found = [record(job, teachers={"teacher": teacher(robust=strength[job.label])}) for job in jobs]
+    lines = columns_of(block, rows_of(made, block, found), {})
+    assert [line[lines[0].index("teacher's robust")] for line in lines[1:]] == ["60.0", "70.0", "80.0", "90.0"]
+    alike = [record(job, teachers={"teacher": teacher()}) for job in jobs]
+    assert "teacher's robust" not in columns_of(block, rows_of(made, block, alike), {})[0]
+
+
+def test_a_tuned_method_stands_beside_its_papers_values(made):
+    block = made.blocks["tuned"]
+    tuned = {"trials": 3, "robust_validation_accuracy": 0.5}
+    overrides = ["method.alpha=0.123456", "method.mode=soft"]
+    found = [record(job, robust=66, tuned={**tuned, "overrides": overrides}) for job in jobs_of(made, block)]
+    main = {"main": records(made, of=invented)}
+    (heading, line) = columns_of(block, rows_of(made, block, found), main)
+    assert line[heading.index("tuned to")] == "alpha=0.123, mode=soft"
+    assert (line[heading.index("robust")], line[heading.index("robust in `main`")]) == ("66.0 [66.0, 66.0]", "71.0")
+    own = [record(job, tuned={**tuned, "overrides": []}) for job in jobs_of(made, block)]
+    (heading, line) = columns_of(block, rows_of(made, block, own), main)
+    assert line[heading.index("tuned to")] == "its own"
+
+
+def test_teachers_are_told_by_the_name_of_the_run_that_is_kept(made, tmp_path):
+    kept_run = kept_folder(tmp_path, made.name) / "pgd_at_mlp_digits-0a1b"
+    kept_run.mkdir(parents=True)
+    (kept_run / "result.json").write_text(json.dumps({"checkpoint": {"sha256": "1" * 64}}))
+    (kept_run / "status.json").write_text(json.dumps({"status": "completed"}))
+    weak = teacher(sha256="2" * 64, robust=3, unreliable=True)
+    taught = records(made, of=lambda job: {"teachers": {"robust": teacher(), "natural": weak}})
+    lines = page_module.teachers(made, tmp_path, {"main": taught, "ladder": taught}).splitlines()
+    assert lines[2:] == [
+        "| `pgd_at_mlp_digits-0a1b` | 10,000 | 20,000 | 95.0 | 80.0 | ℓ∞, ε = 0.1 | 100 |",
+        "| `222222222222` | 10,000 | 20,000 | 95.0 | 3.0 † | ℓ∞, ε = 0.1 | 100 |",
+    ]
+    assert page_module.teachers(made, tmp_path, {"ladder": taught}) == ""
+
+
 @pytest.fixture
 def measured(made, tmp_path, monkeypatch):
     """Records in a folder, and the pages made to be about the suite of these tests."""
@@ -142,7 +199,7 @@ def test_the_page_has_every_question_and_says_what_is_missing(measured):
     assert "71.0 [68.5, 73.5] †" in row
     assert "| 92.0 | 72.5 |" in row
     assert "† `gentle`: S1: gradients <masked>" in text
-    assert "![Robust accuracy of every method](benchmark.png)" in text
+    assert "![Who wins?](benchmark.png)" in text
     recipes = [line for line in text.splitlines() if line.startswith("| `paper/")]
     assert len(recipes) > 50
     assert all(line.endswith("|  |") and len(line.split("|")[3].strip()) > 8 for line in recipes)
@@ -158,17 +215,66 @@ def test_the_leaderboard_holds_the_same_rows_escaped(measured):
 
 def test_the_plot_knows_what_it_was_drawn_from(measured, made):
     path = measured / "benchmark.png"
-    assert not plot.is_current(path, measured)
-    plot.redraw(path, measured)
+    assert plot.stale(measured, measured) == ["benchmark.png"]
+    assert plot.redraw(measured, measured) == ["benchmark.png"]
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert plot.is_current(path, measured)
+    assert plot.stale(measured, measured) == []
+    ladder = made.blocks["ladder"]
+    write_records(records_path(measured, "trial", "ladder"), made, ladder, records(made, "ladder"))
+    assert plot.redraw(measured, measured) == ["benchmark_ladder.png"]
     given = records(made, of=lambda job: {"robust": 10})
     write_records(records_path(measured, "trial", "main"), made, made.blocks["main"], given)
-    assert not plot.is_current(path, measured)
+    assert plot.stale(measured, measured) == ["benchmark.png"]
     records_path(measured, "trial", "main").unlink()
-    plot.redraw(path, measured)
-    assert plot.is_current(path, measured)
+    assert plot.redraw(measured, measured) == ["benchmark.png"]
+    assert plot.stale(measured, measured) == []
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [{}, {"teacher.width": [1, 2, 4]}, {"threat.eps": [0.1, 0.2, 0.3]}, {"a.b": [1, 2, 3], "a.c": [1, 2, 3, 4]}],
+    ids=["dots", "ladder", "line", "map"],
+)
+def test_every_form_shows_what_is_measured(tmp_path, monkeypatch, grid):
+    """What is written on the picture: as many ticks and cells as the block has values, methods by name."""
+    import matplotlib.figure
+
+    drawn = []
+    savefig = matplotlib.figure.Figure.savefig
+    monkeypatch.setattr(
+        matplotlib.figure.Figure,
+        "savefig",
+        lambda self, *args, **more: drawn.append(self) or savefig(self, *args, **more),
+    )
+    node = {"question": "Why?", "methods": ["pgd_at", "gentle"], "students": ["small"], "grid": grid}
+    made = suite(blocks={"main": {"question": "Who?"}, "asked": node})
+    block = made.blocks["asked"]
+
+    def told(job):
+        return {"threat": {"norm": "linf", "eps": float(job.values.get("threat.eps", 0.1))}} | (
+            {"teachers": {"teacher": teacher()}} if job.method == "gentle" else {}
+        )
+
+    rows = rows_of(made, block, [record(job, **told(job)) for job in jobs_of(made, block)])
+    plot.draw(block, rows, tmp_path / "one.png", baseline="pgd_at", told="this")
+    assert (tmp_path / "one.png").read_bytes().startswith(b"\x89PNG")
+    (axes, *others) = drawn[0].axes
+    labels = [label.get_text() for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+    texts = [text.get_text() for text in axes.texts]
+    if not grid:
+        assert {"pgd_at", "gentle"} <= set(labels)
+    elif len(grid) == 2:
+        assert (len(others), len(texts)) == (1, 12)
+        assert set(texts) == {"60.0\nclean 90.0"}
+    else:
+        (values,) = grid.values()
+        assert [line.get_label() for line in axes.get_legend().get_lines()] == ["gentle", "pgd_at"]
+        known = "\nteacher 80.0 %" if "teacher.width" in grid else ""
+        assert labels[:3] == [f"{value}{known}" for value in values]
+    note = drawn[0]._supxlabel.get_text()
+    assert ("ℓ∞, ε from 0.1 to 0.3" if "threat.eps" in grid else "ℓ∞, ε = 0.1") in note
+    assert "3 seeds" in note
 
 
 def test_committed_records_answer_what_their_suite_asks_now():

@@ -3,7 +3,7 @@
 import pytest
 from scipy import stats
 
-from kdrobust.benchmark.statistics import holm, mean_over_seeds, paired_difference
+from kdrobust.benchmark.statistics import corrected, holm, mean_over_seeds, paired_difference
 
 VALUES = [0.61, 0.64, 0.60, 0.66, 0.62]
 
@@ -45,3 +45,13 @@ def test_holm_s_own_order():
     assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
     assert holm({"a": 0.9, "b": 0.6}) == pytest.approx({"b": 1.0, "a": 1.0})
     assert holm({}) == {}
+
+
+def test_differences_are_corrected_together():
+    small = paired_difference({0: 1.0, 1: 2.0, 2: 3.1}, {0: 0.5, 1: 1.5, 2: 2.5})
+    large = paired_difference({0: 1.0, 1: 2.0, 2: 3.0}, {0: 0.9, 1: 2.2, 2: 2.7})
+    one, none, other, single = corrected([small, None, large, paired_difference({0: 1.0}, {0: 0.0})])
+    assert none is None
+    assert (one.corrected, other.corrected) == pytest.approx((2 * small.p, large.p))
+    assert (one.beyond_noise, other.beyond_noise, single.corrected, single.beyond_noise) == (True, False, None, False)
+    assert not small.beyond_noise

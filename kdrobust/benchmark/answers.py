@@ -13,27 +13,27 @@ from kdrobust.benchmark.tables import kept, named, percent, points, table, teach
 
 
 def in_short(suite: Suite, found: Mapping[str, Sequence[Record]]) -> str:
-    """Every question with what its records say, as a Markdown list.
+    """Every question with what its records say of each student, as a Markdown list.
 
     Args:
         suite: the suite.
         found: the records of each of its blocks.
     """
     return "\n".join(
-        f"- **{block.question}** {_answer(suite, block, found[name])}" for name, block in suite.blocks.items()
+        f"- **{block.question}**{_answer(suite, block, found[name])}" for name, block in suite.blocks.items()
     )
 
 
 def _answer(suite: Suite, block: Block, records: Sequence[Record]) -> str:
     if not records:
-        return "Not yet measured."
+        return " Not yet measured."
     rows = rows_of(suite, block, records)
     told = [
-        f"`{student}`: {verdict(mine)}"
+        f"\n  - `{student}`: {verdict(mine)}"
         for student in suite.students
         if (mine := [row for row in rows if row.student == student])
     ]
-    return " ".join(told)
+    return "".join(told)
 
 
 def verdict(rows: Sequence[Row]) -> str:

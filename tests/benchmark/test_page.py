@@ -82,10 +82,11 @@ def test_one_seed_is_told_without_an_interval(made):
 def test_every_question_has_its_answer_in_short(made):
     found = {"main": records(made, of=invented), "cost": [], "ladder": [], "tuned": []}
     lines = in_short(made, found).splitlines()
-    assert len(lines) == 4
-    assert lines[0].startswith("- **Who wins?** `small`: Most robust: `gentle` (71.0), **+10.0")
-    assert "`mlp`: Most robust" in lines[0]
-    assert lines[1] == "- **** Not yet measured."
+    assert len(lines) == 6
+    assert lines[0] == "- **Who wins?**"
+    assert lines[1].startswith("  - `small`: Most robust: `gentle` (71.0), **+10.0")
+    assert lines[2].startswith("  - `mlp`: Most robust")
+    assert lines[3] == "- **** Not yet measured."
 
 
 def test_what_is_kept_of_a_teacher(made):

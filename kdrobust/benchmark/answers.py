@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 from kdrobust.benchmark.records import Record
 from kdrobust.benchmark.rows import Row, rows_of
-from kdrobust.benchmark.statistics import Difference
 from kdrobust.benchmark.suite import Block, Suite
 from kdrobust.benchmark.tables import kept, named, percent, points, table, teacher_of, told_difference
 
@@ -53,17 +52,18 @@ def verdict(rows: Sequence[Row]) -> str:
     if first in tested:
         best += f", {told_difference(first.difference)} from `{first.against}`"
     against = " or ".join(sorted({f"`{row.against}`" for row in tested}))
-    beyond = _beyond((row, row.difference) for row in tested)
-    clean = _beyond((row, row.clean_difference) for row in tested)
+    robust, clean, balanced = (_beyond(tested, figure) for figure in ("robust", "clean", "w_robust"))
     return (
-        f"{best}. More robust than {against} beyond seed noise: {_list(beyond, 1)}; less: {_list(beyond, -1)}; "
-        f"{len(tested) - len(beyond)} of {len(tested)} cannot be told apart from it. "
-        f"Clean accuracy above its: {_list(clean, 1)}; below: {_list(clean, -1)}."
+        f"{best}. More robust than {against} beyond seed noise: {_list(robust, 1)}; less: {_list(robust, -1)}; "
+        f"{len(tested) - len(robust)} of {len(tested)} cannot be told apart from it. "
+        f"Clean accuracy above its: {_list(clean, 1)}; below: {_list(clean, -1)}. "
+        f"W-Robust above its: {_list(balanced, 1)}; below: {_list(balanced, -1)}."
     )
 
 
-def _beyond(found: Iterable[tuple[Row, Difference | None]]) -> list[tuple[Row, float]]:
-    return [(row, difference.value) for row, difference in found if difference and difference.beyond_noise]
+def _beyond(rows: Sequence[Row], figure: str) -> list[tuple[Row, float]]:
+    pairs = ((row, row.differences[figure]) for row in rows)
+    return [(row, difference.value) for row, difference in pairs if difference and difference.beyond_noise]
 
 
 def _list(found: Sequence[tuple[Row, float]], sign: int) -> str:

@@ -60,7 +60,8 @@ t interval (95 %); nothing here was typed by hand. Also as a [leaderboard](leade
 - *robust* is the share of test samples right under every attack on the student: FGSM, PGD-20, APGD on cross-entropy and
   towards the three nearest classes (`evaluation=benchmark`). † marks a figure that a trust check calls unreliable.
 - *difference* is in percentage points of *robust*, paired by seed, with its t interval and the paired t test's p-value
-  after Holm's correction among all rows of the same student; *clean difference* is tested alike. **Bold**: p < 0.05.
+  after Holm's correction among all rows of the same student. **Bold**: p < 0.05. *clean difference* and *W-Robust
+  difference* are tested alike; *W-Robust* is the mean of clean and robust accuracy (Zhao et al., ECCV 2022).
 - Intervals are about other seeds. Teacher and test samples are the same for all; another teacher may order methods
   differently.
 - *kept*: of the samples on which the teacher stands every attack, the share on which the student does too. *agreement*:
@@ -199,6 +200,8 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
         "PGD-20",
         "robust",
         f"difference from {' or '.join(against) or 'nobody'}",
+        "W-Robust",
+        "W-Robust difference",
         "robust in `main`",
         "worst class",
         "transfer",
@@ -215,11 +218,13 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
             *(row.values.get(key, "") for key in block.grid),
             percent(teachers_robust) if ladder else "",
             _tuned(row),
-            interval(row.clean),
-            short_difference(row.clean_difference),
+            interval(row.means["clean"]),
+            short_difference(row.differences["clean"]),
             percent(row.mean(lambda record: _attack(record, "pgd20"))),
             interval(row.robust) + (" †" if row.unreliable else ""),
             told_difference(row.difference),
+            percent(row.means["w_robust"].value),
+            short_difference(row.differences["w_robust"]),
             percent(row.mean(lambda record: elsewhere.get(_same(block, record)))),
             percent(row.mean(lambda record: record["worst_class"] and record["worst_class"]["accuracy"])),
             percent(row.mean(_transfer)),

@@ -28,7 +28,7 @@ def _drawn(results: Path) -> dict[str, tuple[Block, list[Row], str]]:
     for name, block in suite.blocks.items():
         rows = rows_of(suite, block, found[name])
         figures = [
-            [block.question, row.method, row.student, row.values, row.robust, row.clean, row.difference, row.unreliable]
+            [block.question, row.method, row.student, row.values, row.means, row.differences, row.unreliable]
             for row in rows
         ]
         taught = [[record["teachers"] for record in row.records] for row in rows]
@@ -105,10 +105,10 @@ def _dots(block: Block, rows: Sequence[Row], path: Path, baseline: str, told: st
             mine = [row for row in rows if row.student == student][::-1]
             for height, row in enumerate(mine):
                 colour, shape = _colour(row.difference), "s" if _alone(row) else "o"
-                clean = _colour(row.clean_difference)
+                clean = _colour(row.differences["clean"])
                 axis.plot(_ends(row.robust), [height, height], color=colour, linewidth=1.4)
                 axis.plot(row.robust.value, height, shape, color=colour, markersize=5)
-                axis.plot(row.clean.value, height, shape, color=clean, markersize=4, markerfacecolor="white")
+                axis.plot(row.means["clean"].value, height, shape, color=clean, markersize=4, markerfacecolor="white")
             line = next((row.robust.value for row in mine if row.method == baseline and not row.values), None)
             if line is not None:
                 axis.axvline(line, color="#444444", linewidth=0.8, linestyle=":")
@@ -145,7 +145,7 @@ def _lines(block: Block, rows: Sequence[Row], path: Path, told: str | None) -> N
                 )
                 axis.plot(
                     across,
-                    [row.clean.value for _, row in known],
+                    [row.means["clean"].value for _, row in known],
                     "o:",
                     color=colour,
                     markerfacecolor="white",
@@ -183,7 +183,7 @@ def _maps(block: Block, rows: Sequence[Row], path: Path, told: str | None) -> No
                 axis.text(
                     highs.index(high),
                     lows.index(low),
-                    f"{percent(row.robust.value)}\nclean {percent(row.clean.value)}",
+                    f"{percent(row.robust.value)}\nclean {percent(row.means['clean'].value)}",
                     ha="center",
                     va="center",
                     fontsize=8.5,

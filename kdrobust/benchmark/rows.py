@@ -25,23 +25,30 @@ class Row:
         student: the student's name.
         values: the point of the grid.
         records: one a seed, ascending.
-        robust: share of test samples right under every attack.
-        clean: share right without attack.
+        means: over seeds, by figure: `robust` is the share of test samples right under every attack, `clean` the share
+            right without attack, `w_robust` the mean of both.
+        differences: of the same figures, this row's minus the other's over the seeds both have, corrected among the
+            rows of the same student; None without one.
         against: the row it is compared with, for readers; "" where it is that row itself.
-        difference: robust minus the other's over the seeds both have, corrected among the rows of the same student;
-            None without one.
-        clean_difference: the same of the share right without attack.
     """
 
     method: str
     student: str
     values: Mapping[str, str]
     records: Sequence[Record]
-    robust: Mean
-    clean: Mean
+    means: Mapping[str, Mean]
+    differences: Mapping[str, Difference | None]
     against: str = ""
-    difference: Difference | None = None
-    clean_difference: Difference | None = None
+
+    @property
+    def robust(self) -> Mean:
+        """What the row is ranked by."""
+        return self.means["robust"]
+
+    @property
+    def difference(self) -> Difference | None:
+        """Of what the row is ranked by."""
+        return self.differences["robust"]
 
     @property
     def reasons(self) -> list[str]:
@@ -62,6 +69,20 @@ class Row:
 def share(record: Mapping[str, Any], key: str) -> float:
     """A count of a record as a share of its samples."""
     return float(record[key] / record["n"])
+
+
+def _balanced(record: Record) -> float:
+    from kdrobust.evaluation import w_robust
+
+    return w_robust(share(record, "clean"), share(record, "robust"))
+
+
+#: What rows are compared in.
+_FIGURES: Mapping[str, Callable[[Record], float]] = {
+    "robust": lambda record: share(record, "robust"),
+    "clean": lambda record: share(record, "clean"),
+    "w_robust": _balanced,
+}
 
 
 def rows_of(suite: Suite, block: Block, records: Iterable[Record]) -> list[Row]:
@@ -94,26 +115,25 @@ def _row(suite: Suite, block: Block, place: Place, seeds: Mapping[Place, Mapping
         student=student,
         values=dict(values),
         records=[mine[seed] for seed in sorted(mine)],
-        robust=mean_over_seeds([share(record, "robust") for record in mine.values()]),
-        clean=mean_over_seeds([share(record, "clean") for record in mine.values()]),
+        means={name: mean_over_seeds(list(_by_seed(mine, figure).values())) for name, figure in _FIGURES.items()},
+        differences={
+            name: paired_difference(_by_seed(mine, figure), _by_seed(compared, figure))
+            for name, figure in _FIGURES.items()
+        },
         against="" if other == place else named,
-        difference=_difference(mine, compared, "robust"),
-        clean_difference=_difference(mine, compared, "clean"),
     )
 
 
-def _difference(mine: Mapping[int, Record], others: Mapping[int, Record], key: str) -> Difference | None:
-    first, second = ({seed: share(record, key) for seed, record in records.items()} for records in (mine, others))
-    return paired_difference(first, second)
+def _by_seed(records: Mapping[int, Record], figure: Callable[[Record], float]) -> dict[int, float]:
+    return {seed: figure(record) for seed, record in records.items()}
 
 
 def _corrected(rows: Sequence[Row], student: str) -> list[Row]:
     mine = [row for row in rows if row.student == student]
-    robust = corrected([row.difference for row in mine])
-    clean = corrected([row.clean_difference for row in mine])
+    by_figure = {name: corrected([row.differences[name] for row in mine]) for name in _FIGURES}
     return [
-        replace(row, difference=one, clean_difference=other)
-        for row, one, other in zip(mine, robust, clean, strict=True)
+        replace(row, differences={name: found[place] for name, found in by_figure.items()})
+        for place, row in enumerate(mine)
     ]
 
 

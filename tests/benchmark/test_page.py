@@ -47,19 +47,23 @@ def test_rows_are_means_compared_seed_by_seed(made):
     told = verdict(rows[:3])
     assert "Most robust: `gentle` (71.0), **+10.0 [+10.0, +10.0], p < 0.001** from `pgd_at`." in told
     assert "More robust than `pgd_at` beyond seed noise: `gentle` (+10.0); less: none; 1 of 2 cannot be told" in told
-    assert told.endswith("Clean accuracy above its: none; below: none.")
+    assert "Clean accuracy above its: none; below: none." in told
+    assert told.endswith("W-Robust above its: `gentle` (+5.0); below: none.")
 
 
 def test_clean_accuracy_is_compared_too(made):
     clean = {"pgd_at": (80, 82, 81), "standard": (84, 86, 85), "gentle": (79, 80, 78)}
     rows = rows_of(made, made.blocks["main"], records(made, of=lambda job: {"clean": clean[job.method][job.seed]}))
-    found = {row.method: row.clean_difference for row in rows if row.student == "small"}
+    found = {row.method: row.differences["clean"] for row in rows if row.student == "small"}
     assert found["pgd_at"] is None
     assert short_difference(found["standard"]) == "**+4.0**"
     # -1, -2 and -3: p = 0.074 of two
     assert short_difference(found["gentle"]) == "-2.0"
     assert found["gentle"].corrected == pytest.approx(0.0742, abs=1e-4)
     told = verdict([row for row in rows if row.student == "small"])
+    # half of +4, of the same robust accuracy
+    assert {row.method: row.means["w_robust"].value for row in rows}["standard"] == pytest.approx(0.725)
+    assert told.endswith("W-Robust above its: `standard` (+2.0); below: none.")
     assert "Clean accuracy above its: `standard` (+4.0); below: none." in told
 
 

@@ -16,10 +16,11 @@ from kdrobust.benchmark.tables import (
     agreement,
     interval,
     kept,
+    own_attacks,
     percent,
     short_difference,
     table,
-    teacher_of,
+    teachers_robust,
     told_difference,
 )
 from kdrobust.headers import read_header
@@ -176,17 +177,16 @@ def told_terms(rows: Sequence[Row]) -> str:
     """What a student's figures are about: its size, the threat, the attacks and how many test samples."""
     first = rows[0].records[0]
     threats = sorted({threat_text(record["threat"]) for row in rows for record in row.records})
-    attacks = [name for name in first["attacks"] if "_from_" not in name]
     return (
         f"{first['parameters']:,} parameters, {first['flops']:,} FLOPs; {' or '.join(threats)}; worst of "
-        f"{', '.join(attacks)}; n = {first['n']:,} test samples"
+        f"{', '.join(own_attacks(first))}; n = {first['n']:,} test samples"
     )
 
 
 def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[Record]]) -> list[list[str]]:
     """A student's table, its heading first; columns that nobody fills are left out."""
     elsewhere = _elsewhere(block, found)
-    taught = [row.mean(_teachers_robust) for row in rows]
+    taught = [row.mean(teachers_robust) for row in rows]
     known = [value for value in taught if value is not None]
     ladder = bool(block.grid and known) and max(known) - min(known) > _LADDER
     against = sorted({row.against for row in rows if row.against})
@@ -216,7 +216,7 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
         [
             f"`{row.method}`",
             *(row.values.get(key, "") for key in block.grid),
-            percent(teachers_robust) if ladder else "",
+            percent(strength) if ladder else "",
             _tuned(row),
             interval(row.means["clean"]),
             short_difference(row.differences["clean"]),
@@ -235,7 +235,7 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
             _seconds(row.mean(lambda record: record["seconds"].get("training_cpu"))),
             str(row.robust.n),
         ]
-        for row, teachers_robust in zip(rows, taught, strict=True)
+        for row, strength in zip(rows, taught, strict=True)
     ]
     filled = [place for place, _ in enumerate(heading) if any(line[place] for line in lines)]
     return [[line[place] for place in filled] for line in (heading, *lines)]
@@ -269,11 +269,6 @@ def _rounded(value: str) -> str:
         return f"{float(value):.3g}"
     except ValueError:
         return value
-
-
-def _teachers_robust(record: Record) -> float | None:
-    teacher = teacher_of(record)
-    return None if teacher is None else share(teacher, "robust")
 
 
 def _attack(record: Record, name: str) -> float | None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from kdrobust.benchmark.page import COMMITTED, picture
-from kdrobust.benchmark.rows import Row, read_all, rows_of, share
+from kdrobust.benchmark.rows import Row, read_all, rows_of
 from kdrobust.benchmark.statistics import Difference, Mean
 from kdrobust.benchmark.suite import Block, read_suite
-from kdrobust.benchmark.tables import percent, point, teacher_of
+from kdrobust.benchmark.tables import own_attacks, percent, point, teachers_robust
 from kdrobust.report import threat_text
 from kdrobust.report.style import BLUE, CYCLE, GREY, VERMILLION, figure
 
@@ -213,11 +213,10 @@ def _titled(rows: Sequence[Row]) -> str:
 def _terms(rows: Sequence[Row]) -> str:
     records = [record for row in rows for record in row.records]
     threats = sorted((record["threat"]["norm"], record["threat"]["eps"]) for record in records)
-    attacks = ", ".join(name for name in records[0]["attacks"] if "_from_" not in name)
     told = threat_text(records[0]["threat"])
     if threats[0] != threats[-1]:
         told = f"{told.partition(',')[0]}, ε from {threats[0][1]:g} to {threats[-1][1]:g}"
-    return f"{told}; worst of {attacks}; n = {records[0]['n']:,}"
+    return f"{told}; worst of {', '.join(own_attacks(records[0]))}; n = {records[0]['n']:,}"
 
 
 def _seeds(rows: Sequence[Row]) -> str:
@@ -239,7 +238,7 @@ def _tick(value: str, student: str, rows: Sequence[Row], key: str) -> str:
     if not key.startswith("teacher"):
         return value
     records = [record for row in rows if row.student == student and row.values[key] == value for record in row.records]
-    robust = [share(teacher, "robust") for record in records if (teacher := teacher_of(record))]
+    robust = [strength for record in records if (strength := teachers_robust(record)) is not None]
     return f"{value}\nteacher {percent(sum(robust) / len(robust))} %" if robust else value
 
 

@@ -85,3 +85,14 @@ def agreement(record: Record) -> float | None:
 def teacher_of(record: Record) -> Mapping[str, Any] | None:
     """A record's teacher, the robust one of several; None without one."""
     return next((record["teachers"][name] for name in _TEACHERS if name in record["teachers"]), None)
+
+
+def teachers_robust(record: Record) -> float | None:
+    """How robust a record's teacher is; None without one."""
+    found = teacher_of(record)
+    return None if found is None else share(found, "robust")
+
+
+def own_attacks(record: Record) -> list[str]:
+    """The attacks on a record's student itself, not those made on its teacher."""
+    return [name for name in record["attacks"] if "_from_" not in name]

@@ -23,20 +23,10 @@ from kdrobust.headers import Header, read_header
 from kdrobust.listing import NO_LOSSES
 from kdrobust.losses.lookup import public_classes, public_functions
 from kdrobust.losses.terms import LOSS_MODULES
+from kdrobust.report.markdown import markdown_table
 
 ROOT = Path(__file__).resolve().parents[1]
 VECTORS = ROOT / "tests" / "conformance" / "vectors"
-
-
-def cell(text: str) -> str:
-    """Text that stays in its cell of a Markdown table."""
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join("| " + " | ".join(cell(entry) for entry in line) + " |" for line in lines)
 
 
 def headers(group: str) -> dict[str, Header]:
@@ -133,7 +123,10 @@ def methods_page() -> str:
         "The column *conformance* names the cases of the vector files, numbers that the methods' own code returned, "
         "which the method's YAML reproduces, and how many; `python -m kdrobust.conformance FILE` shows each.",
         "",
-        table(["method", "loss", "needs", "student passes", "teacher passes", "source", "conformance"], rows),
+        markdown_table(
+            [["method", "loss", "needs", "student passes", "teacher passes", "source", "conformance"], *rows],
+            words=None,
+        ),
         "",
         "## Wraps and averages",
         "",
@@ -143,20 +136,26 @@ def methods_page() -> str:
     for group in ("wrap", "average"):
         wraps = headers(group)
         parts += [
-            table(
-                [group, "what it does", "cost", "source"],
+            markdown_table(
                 [
-                    [f"`{name}`", each["Formula"] or each.summary, each["Cost"], _source(each)]
-                    for name, each in wraps.items()
+                    [group, "what it does", "cost", "source"],
+                    *(
+                        [f"`{name}`", each["Formula"] or each.summary, each["Cost"], _source(each)]
+                        for name, each in wraps.items()
+                    ),
                 ],
+                words=None,
             ),
             "",
         ]
     parts += ["## Weightings", "", "`weighting@method.weighting=NAME`, the slot of DTKD.", ""]
     parts.append(
-        table(
-            ["weighting", "rule", "source"],
-            [[f"`{n}`", h.summary, _source(h)] for n, h in headers("weighting").items()],
+        markdown_table(
+            [
+                ["weighting", "rule", "source"],
+                *([f"`{n}`", h.summary, _source(h)] for n, h in headers("weighting").items()),
+            ],
+            words=None,
         )
     )
     parts += [
@@ -166,7 +165,7 @@ def methods_page() -> str:
         "Any of them is a term's `loss`, or `method.knowledge` of `kd`; those on features come through `+features=NAME "
         "features.student=PATH features.teacher=PATH`.",
         "",
-        table(["loss", "what it is", "options", "source", "conformance"], _losses(losses)),
+        markdown_table([["loss", "what it is", "options", "source", "conformance"], *_losses(losses)], words=None),
         "",
         "## Each method",
         "",

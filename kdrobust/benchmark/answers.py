@@ -8,7 +8,8 @@ from statistics import fmean
 from kdrobust.benchmark.records import Record
 from kdrobust.benchmark.rows import Row, rows_of
 from kdrobust.benchmark.suite import Block, Suite
-from kdrobust.benchmark.tables import kept, named, percent, points, table, teacher_of, told_difference
+from kdrobust.benchmark.tables import kept, named, percent, points, teacher_of, told_difference
+from kdrobust.report.markdown import markdown_table
 
 
 def in_short(suite: Suite, found: Mapping[str, Sequence[Record]]) -> str:
@@ -100,7 +101,7 @@ def keeping(suite: Suite, records: Sequence[Record]) -> str:
         lines.append(
             [f"`{student}`", f"{100 * size:.1f} %", f"`{best}`", share_kept, percent(robust), f"{robust / size:.1f} ×"]
         )
-    return table(lines) if len(lines) > 1 else ""
+    return markdown_table(lines) if len(lines) > 1 else ""
 
 
 def _mean(records: Sequence[Record], figure: Callable[[Record], float | None]) -> float:

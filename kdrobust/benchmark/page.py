@@ -19,12 +19,12 @@ from kdrobust.benchmark.tables import (
     own_attacks,
     percent,
     short_difference,
-    table,
     teachers_robust,
     told_difference,
 )
 from kdrobust.headers import read_header
 from kdrobust.report import threat_text
+from kdrobust.report.markdown import markdown_table
 
 #: The suite whose results are committed.
 COMMITTED = "fashion_mnist_small"
@@ -130,10 +130,14 @@ def _section(suite: Suite, block: Block, found: Mapping[str, Sequence[Record]]) 
         if not mine:
             continue
         parts.append(f"**`{student}`**: {told_terms(mine)}.")
-        parts.append(table(columns_of(block, mine, found)))
+        parts.append(markdown_table(columns_of(block, mine, found)))
         parts.append(verdict(mine))
-    reasons = sorted({f"† `{row.method}`: {reason}" for row in rows for reason in row.reasons})
-    return "\n\n".join([*parts, *reasons])
+    return "\n\n".join([*parts, *unreliable(rows)])
+
+
+def unreliable(rows: Sequence[Row]) -> list[str]:
+    """What the trust checks hold against rows, a line a method and reason."""
+    return sorted({f"† `{row.method}`: {reason}" for row in rows for reason in row.reasons})
 
 
 def picture(block: str) -> str:
@@ -170,7 +174,7 @@ def teachers(suite: Suite, results: Path, found: Mapping[str, Sequence[Record]])
                 seen.setdefault((sha256, threat), (robust, line))
     heading = ["teacher", "parameters", "FLOPs", "clean", "robust", "threat", "n"]
     ranked = sorted(seen.values(), key=lambda pair: (-pair[0], pair[1]))
-    return table([heading, *(line for _, line in ranked)]) if ranked else ""
+    return markdown_table([heading, *(line for _, line in ranked)]) if ranked else ""
 
 
 def told_terms(rows: Sequence[Row]) -> str:
@@ -297,7 +301,7 @@ def _recipes() -> str:
     """The papers' own settings, with what the papers report; the column for our own figures is filled by nobody yet."""
     headers = {option.name: read_header(option.path) for option in listing.options("experiment")}
     lines = [
-        [f"`{name}`", header.paper.replace("|", "\\|"), header["Published figures"].replace("|", "\\|"), ""]
+        [f"`{name}`", header.paper, header["Published figures"], ""]
         for name, header in headers.items()
         if name.startswith("paper/")
     ]
@@ -305,5 +309,5 @@ def _recipes() -> str:
         "## The papers' own settings, for those with GPUs\n\n"
         "`kdrobust distill experiment=NAME trainer=gpu` (or the command in the file's header). CI composes and builds "
         "each; none was trained by us, so *measured* is empty, and stays so until somebody has measured it.\n\n"
-        + table([["experiment", "source", "published", "measured"], *lines]).replace("---:", "---")
+        + markdown_table([["experiment", "source", "published", "measured"], *lines], words=None)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from kdrobust.benchmark.records import Record
@@ -13,12 +13,6 @@ from kdrobust.benchmark.statistics import Difference, Mean
 _TEACHERS = ("robust", "teacher")
 #: A teacher whose robust accuracy is below has nothing that a student could keep.
 _ROBUST = 0.1
-
-
-def table(lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its heading first."""
-    rule = ["---", *("---:" for _ in lines[0][1:])]
-    return "\n".join("| " + " | ".join(line) + " |" for line in (lines[0], rule, *lines[1:]))
 
 
 def percent(value: float | None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from kdrobust.evaluation.cost import per_mflop
+from kdrobust.report.markdown import markdown_table
 from kdrobust.report.rows import read_row
 from kdrobust.report.table import human
 
@@ -144,9 +145,8 @@ def cost_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     priced = _read(rows)
     if not priced:
         return ""
-    lines = [headers := _headers(priced), ["---", *(["---:"] * (len(headers) - 1))], *_lines(priced)]
-    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return table + "\n\n" + "\n".join(f"- {note}" for note in cost_notes(rows)) + "\n"
+    notes = "\n".join(f"- {note}" for note in cost_notes(rows))
+    return f"{markdown_table([_headers(priced), *_lines(priced)])}\n\n{notes}\n"
 
 
 def cost_table(rows: Sequence[Mapping[str, Any]], *, title: str = "Cost of the defence") -> Group:

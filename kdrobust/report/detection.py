@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kdrobust.report.markdown import markdown_table
 from kdrobust.report.style import BLUE, CYCLE, GREY, VERMILLION, figure
 
 if TYPE_CHECKING:
@@ -50,10 +51,10 @@ def detection_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         head = ["attack", "ε", "made on", "fool the classifier", f"AUROC [{levels}]", "average precision"]
         head += [f"found at {100 * float(rate):g} % FPR" for rate in rates]
         head += [f"unnoticed, {100 * float(rates[-1]):g} % FPR"]
-        lines = [f"### {row['name']}", "", _line(head), _line(["---"] * 3 + ["---:"] * (len(head) - 3))]
+        told = [head]
         for each in _all(found):
             name = each["attack"]
-            told = [
+            cells = [
                 f"**{name}**" if name == "adaptive" else name,
                 f"{each['norm']} {each['eps']:g}",
                 each["made_on"],
@@ -63,30 +64,24 @@ def detection_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
                 *(_share(each["at_fpr"][rate]["detected"]) for rate in rates),
                 _share(each["at_fpr"][rates[-1]]["unnoticed"]),
             ]
-            lines.append(_line(told))
+            told.append(cells)
+        lines = [f"### {row['name']}", "", markdown_table(told, words=3)]
         clean = "; ".join(f"{_share(found['clean'][rate])} % at {100 * float(rate):g} % FPR" for rate in rates)
         first = found["thresholds"][0]
         sizes = f"{first['n']} {first['on']} validation images"
         lines += ["", f"Thresholds of {sizes}. Clean test images flagged (n = {found['n']}): {clean}."]
         if found["shifts"]:
-            lines += [
-                "",
-                _line(["natural shift", "severity", *(f"flagged at {100 * float(r):g} % FPR" for r in rates)]),
-            ]
-            lines.append(_line(["---", "---:", *(["---:"] * len(rates))]))
+            told = [["natural shift", "severity", *(f"flagged at {100 * float(r):g} % FPR" for r in rates)]]
             for shift in found["shifts"]:
                 name = f"{shift['shift']} (in training)" if shift["trained"] else shift["shift"]
-                lines.append(_line([name, str(shift["severity"]), *(_share(shift["at_fpr"][rate]) for rate in rates)]))
+                told.append([name, str(shift["severity"]), *(_share(shift["at_fpr"][rate]) for rate in rates)])
+            lines += ["", markdown_table(told)]
         lines += ["", "Checks of the adaptive attack:"]
         lines += [
             f"- {each['name']} {'passed' if each['passed'] else 'FAILED'}: {each['text']}" for each in found["checks"]
         ]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def detection_csv(rows: Sequence[Mapping[str, Any]]) -> str:

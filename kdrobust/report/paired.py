@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kdrobust.evaluation.comparison import Comparison
+from kdrobust.report.markdown import markdown_table
 from kdrobust.report.rows import attack_title
 
 
@@ -42,20 +43,16 @@ def paired_markdown(first: str, second: str, comparisons: Sequence[Comparison]) 
     """
     if not comparisons:
         return ""
-    first, second = (name.replace("|", "\\|") for name in (first, second))
     confidence = f"{100 * comparisons[0].confidence:g} %"
-    lines = [
-        f"| under | {first} minus {second} [{confidence} CI] | McNemar | only {first} | only {second} | n |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    lines = [["under", f"{first} minus {second} [{confidence} CI]", "McNemar", f"only {first}", f"only {second}", "n"]]
     for one in comparisons:
         told = "–"
         if one.difference is not None:
             told = f"{100 * one.difference:+.1f} [{100 * one.interval[0]:+.1f} to {100 * one.interval[1]:+.1f}]"
         cells = [attack_title(one.column), told, p_text(one.p_value), str(one.only_first), str(one.only_second)]
-        lines.append("| " + " | ".join([*cells, f"{one.n:,}"]) + " |")
+        lines.append([*cells, f"{one.n:,}"])
     note = (
         "Differences in points, on the same samples; interval: Newcombe's for paired shares; p: McNemar's exact test, "
         "two-sided, not corrected for the number of lines."
     )
-    return "\n".join([*lines, "", f"- {note}", ""])
+    return f"{markdown_table(lines)}\n\n- {note}\n"

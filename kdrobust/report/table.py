@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from kdrobust.report.details import detail_lines, detail_notes, detail_of, w_robust_of
+from kdrobust.report.markdown import markdown_table
 from kdrobust.report.rows import Figure, Row, attack_text, attack_title, read_row, threat_text
 
 if TYPE_CHECKING:
@@ -178,15 +179,10 @@ def comparison_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         return ""
     keys = _keys(read)
     headers = _headers(keys, read)
-    tables = [_markdown([headers, *(_cells(row, keys) for row in read)])]
+    tables = [markdown_table([headers, *(_cells(row, keys) for row in read)])]
     if details := detail_lines(read):
-        tables.append(_markdown(details))
+        tables.append(markdown_table(details))
     return "\n\n".join(tables) + "\n\n" + "\n".join(f"- {line}" for line in footnotes(rows)) + "\n"
-
-
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
-    ruled = [lines[0], ["---", *(["---:"] * (len(lines[0]) - 1))], *lines[1:]]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in ruled)
 
 
 def comparison_csv(rows: Sequence[Mapping[str, Any]]) -> str:

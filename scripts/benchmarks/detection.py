@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from kdrobust.report.markdown import markdown_table
+
 #: name, architecture: the classifier that is protected, the training's surrogate, the test's
 CLASSIFIERS = (("protected", "small_cnn"), ("surrogate", "mlp"), ("heldout", "wide_cnn"))
 DETECTORS = ("teacher", "student", "alone", "adversarial")
@@ -75,7 +77,7 @@ def table(found: Sequence[Any]) -> str:
         for name, seeds in entries.items()
     }
     head = [f"{name} ({len(seeds)})" for name, seeds in entries.items()]
-    lines = [f"| attack | ε | fool the classifier | {' | '.join(head)} |", f"|{' --- |' * (3 + len(head))}"]
+    rows = [["attack", "ε", "fool the classifier", *head]]
     for place, row in enumerate(figures["teacher"][0]):
         fooling = [seed[place]["fooling"] / seed[place]["attacked"] for seed in figures["teacher"]]
         cells = [row["attack"], f"{row['eps']:g}", spread(fooling, percent=True)]
@@ -84,12 +86,13 @@ def table(found: Sequence[Any]) -> str:
             hits = [seed[place]["at_fpr"]["0.05"]["detected"]["share"] or 0.0 for seed in seeds]
             known = len(areas) == len(seeds)
             cells.append(f"{spread(areas)} ({spread(hits, percent=True)} %)" if known else "–")
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"| flagged, no attack | {' | '.join(head)} |", f"|{' --- |' * (1 + len(head))}"]
+        rows.append(cells)
+    alarmed = [["flagged, no attack", *head]]
     alarms = {name: [_alarms(each["detection"]) for each in seeds] for name, seeds in entries.items()}
     for name in alarms["teacher"][0]:
         cells = [spread([seed[name] for seed in seeds], percent=True) for seeds in alarms.values()]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        alarmed.append([name, *cells])
+    lines = [markdown_table(rows, words=None), "", markdown_table(alarmed, words=None)]
     for name, seeds in entries.items():
         failed = [each["name"] for seed in seeds for each in seed["detection"]["checks"] if not each["passed"]]
         speed = spread([seed["model"]["latency"][-1]["samples_per_second"] for seed in seeds])

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdrobust.report.markdown import markdown_table
+
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "performance.md"
 Report = Mapping[str, Any]
@@ -122,11 +124,7 @@ def targets(report: Report) -> list[tuple[str, str, str]]:
     return told
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["| " + " | ".join(line) + " |" for line in (columns, ["---"] * len(columns), *rows)]
-
-
-def _row(row: Mapping[str, Any]) -> list[str]:
+def _row(row: Mapping[str, Any]) -> str:
     timed = any("seconds" in run for run in row.values())
     lines = []
     for name, run in row.items():
@@ -138,17 +136,18 @@ def _row(row: Mapping[str, Any]) -> list[str]:
             cells = [f"{1e3 * statistics.median(run['seconds']):.1f}", f"{run['speed']:.2f}"]
         reached = ", ".join(f"{key} {value:.6g}" for key, value in run.get("reached", {}).items())
         lines.append([name, *cells, reached])
-    return _table(["run", *(["ms", "speed"] if timed else []), "reached"], lines)
+    return markdown_table([["run", *(["ms", "speed"] if timed else []), "reached"], *lines], words=None)
 
 
 def page(report: Report, text: str) -> str:
     """The page: `text` with the tables in the place of its last line, `{tables}`."""
     machine = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
-    lines = ["## Targets", "", *_table(["wanted", "measured", "met"], targets(report)), "", "## Rows", ""]
+    wanted = markdown_table([["wanted", "measured", "met"], *targets(report)], words=None)
+    lines = ["## Targets", "", wanted, "", "## Rows", ""]
     lines += [f"Machine: two cores, {machine}.", ""]
     for name, row in report["rows"].items():
         settings = " ".join(report.get("settings", {}).get(name, []))
-        lines += [f"### `{name}`", "", *([f"`{settings}`", ""] if settings else []), *_row(row), ""]
+        lines += [f"### `{name}`", "", *([f"`{settings}`", ""] if settings else []), _row(row), ""]
     return text.replace("{tables}", "\n".join(lines).rstrip())
 
 

@@ -1,5 +1,6 @@
 """What the records say, as rows, as a page, as a leaderboard and as a plot."""
 
+import html
 import json
 import re
 
@@ -212,8 +213,11 @@ def test_the_page_has_every_question_and_says_what_is_missing(measured):
 
 def test_the_leaderboard_holds_the_same_rows_escaped(measured):
     text = leaderboard_module.leaderboard(measured)
-    assert "<tr><td>1</td><td>gentle</td>" in text
-    assert "S1: gradients &lt;masked&gt;" in text
+    assert "<tr><td>1</td><td><code>gentle</code></td>" in text
+    assert "† <code>gentle</code>: S1: gradients &lt;masked&gt;" in text
+    assert re.search(r"<td><strong>\+10\.0 \[.+?\], p [=<] 0\.0\d\d</strong></td>", html.unescape(text))
+    assert "**" not in text
+    assert "`" not in text
     assert text.count("Not yet measured") == 1
     assert "<script" not in text
 

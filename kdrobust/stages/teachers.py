@@ -40,6 +40,8 @@ TEACHER_KEYS = (
 _STUDENT_CALLBACKS = ("average", "weight_perturbation")
 #: Of the callback that attacks, as conf/callbacks has it: all steps from the beginning.
 _FULL_ATTACK = {"growth": 0.0, "first_steps": 2}
+#: What the best epoch is chosen by, as conf/callbacks has it.
+_MONITOR = "${if:${data.unlabelled},val/robust_agreement,val/robust_accuracy}"
 _MAIN = "teacher"
 _TEACHER_NODE = ("checkpoint", "outputs", "training", "network", "normalize", "transform")
 #: What a teacher's training may have of its own, be it another domain or modality; the rest is the student's.
@@ -92,9 +94,10 @@ def teacher_config(cfg: DictConfig, name: str = _MAIN) -> DictConfig:
         # fewer attack steps save the student's time; students that differ in nothing else share a teacher
         full = {key: value for key, value in _FULL_ATTACK.items() if key in callbacks.attack}
         callbacks.attack = OmegaConf.merge(callbacks.attack, full)
-    if training.get("monitor") and "best" in callbacks:
-        # a naturally trained teacher is not chosen by the robustness it does not have
-        callbacks.best = OmegaConf.merge(callbacks.best, {"monitor": training.monitor})
+    if "best" in callbacks:
+        # a naturally trained teacher is not chosen by the robustness it does not have, nor a robust one by whatever
+        # its student is chosen by
+        callbacks.best = OmegaConf.merge(callbacks.best, {"monitor": training.get("monitor") or _MONITOR})
     for key in ("checkpoint", "outputs", "training", "precision", "shared_views_gb", "transform"):
         node.pop(key, None)
     merged |= {key: training[key].copy() for key in _OWN_NODES if training.get(key) is not None}

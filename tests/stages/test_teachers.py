@@ -4,9 +4,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kdrobust.config import compose, config_hash, numbers
+from kdrobust.config import compose, conf_dir, config_hash, numbers
 from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.losses import Objective
+from kdrobust.stages import teachers
 from kdrobust.stages.setup import prepare_data
 from kdrobust.stages.teachers import (
     asked_teachers,
@@ -89,6 +90,20 @@ def test_attack_steps_that_grow_are_the_student_s_own():
     assert config_hash(teacher_config(grown)) == config_hash(teacher_config(plain))
     warmed, _ = made("method=rslad", "callbacks.attack.warmup=0.5")
     assert teacher_config(warmed).callbacks.attack.warmup == 0.5
+
+
+def test_what_a_student_is_chosen_by_is_its_own():
+    plain, _ = made("method=rslad")
+    chosen, _ = made("method=rslad", "callbacks.best.monitor=val/accuracy")
+    assert chosen.callbacks.best.monitor == "val/accuracy"
+    assert config_hash(teacher_config(chosen)) == config_hash(teacher_config(plain))
+    own, _ = made("method=rslad", "+teacher_training.monitor=val/accuracy")
+    assert teacher_config(own).callbacks.best.monitor == "val/accuracy"
+
+
+def test_a_teacher_s_own_criterion_is_that_of_the_callbacks():
+    plain = OmegaConf.load(conf_dir() / "callbacks" / "default.yaml")
+    assert OmegaConf.to_container(plain)["best"]["monitor"] == teachers._MONITOR
 
 
 def test_a_teacher_is_trained_without_what_only_the_student_has():

@@ -56,10 +56,18 @@ def verdict(rows: Sequence[Row]) -> str:
     robust, clean, balanced = (_beyond(tested, figure) for figure in ("robust", "clean", "w_robust"))
     return (
         f"{best}. More robust than {against} beyond seed noise: {_list(robust, 1)}; less: {_list(robust, -1)}; "
-        f"{len(tested) - len(robust)} of {len(tested)} cannot be told apart from it. "
+        f"{_undecided(tested)}. "
         f"Clean accuracy above its: {_list(clean, 1)}; below: {_list(clean, -1)}. "
         f"W-Robust above its: {_list(balanced, 1)}; below: {_list(balanced, -1)}."
     )
+
+
+def _undecided(tested: Sequence[Row]) -> str:
+    """How many rows are not told apart from what they are compared with, and how far apart they may be all the same."""
+    open_ = [row.difference for row in tested if row.difference and not row.difference.beyond_noise]
+    told = f"{len(open_)} of {len(tested)} cannot be told apart from it"
+    ends = [end for each in open_ for end in (each.low, each.high) if end is not None]
+    return f"{told} (intervals from {points(min(ends))} to {points(max(ends))})" if ends else told
 
 
 def _beyond(rows: Sequence[Row], figure: str) -> list[tuple[Row, float]]:
@@ -74,10 +82,10 @@ def _list(found: Sequence[tuple[Row, float]], sign: int) -> str:
 
 
 def keeping(suite: Suite, records: Sequence[Record]) -> str:
-    """What the students of a robust teacher keep of it, by student: the method that keeps most.
+    """What the students of a robust teacher keep of it, by student: the method that keeps most, and the baseline.
 
-    *kept* is the share of the samples on which the teacher stands every attack that the student stands too; *per
-    parameter* the student's robust accuracy a thousand parameters over the teacher's.
+    *kept* is the share of the samples on which the teacher stands every attack that the student stands too, told only
+    of those who had it as their teacher; *per parameter* the student's robust accuracy a parameter over the teacher's.
 
     Args:
         suite: the suite.
@@ -95,20 +103,24 @@ def keeping(suite: Suite, records: Sequence[Record]) -> str:
         if not methods:
             continue
         best = max(methods, key=lambda method: _mean(methods[method], kept))
-        size = _mean(methods[best], lambda record: _over_teacher(record, record["parameters"], "parameters"))
-        robust = _mean(methods[best], lambda record: _over_teacher(record, record["robust"], "robust"))
-        share_kept = percent(_mean(methods[best], kept))
-        lines.append(
-            [f"`{student}`", f"{100 * size:.1f} %", f"`{best}`", share_kept, percent(robust), f"{robust / size:.1f} ×"]
-        )
+        theirs = teacher_of(methods[best][0])
+        assert theirs is not None
+        untaught = [
+            r for r in records if r["student"] == student and r["method"] == suite.baseline and not r["teachers"]
+        ]
+        for method, mine in ((best, methods[best]), (suite.baseline, untaught)):
+            if not mine:
+                continue
+            # student and teacher are measured on the same samples
+            size = mine[0]["parameters"] / theirs["parameters"]
+            robust = fmean(record["robust"] / theirs["robust"] for record in mine)
+            share_kept = percent(_mean(mine, kept)) if mine[0]["teachers"] else ""
+            name = f"`{method}`" if mine[0]["teachers"] else f"`{method}` (no teacher)"
+            lines.append(
+                [f"`{student}`", f"{100 * size:.1f} %", name, share_kept, percent(robust), f"{robust / size:.1f} ×"]
+            )
     return markdown_table(lines) if len(lines) > 1 else ""
 
 
 def _mean(records: Sequence[Record], figure: Callable[[Record], float | None]) -> float:
     return fmean(value for record in records if (value := figure(record)) is not None)
-
-
-def _over_teacher(record: Record, own: int, key: str) -> float | None:
-    # student and teacher are measured on the same samples
-    teacher = teacher_of(record)
-    return None if teacher is None else float(own / teacher[key])

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kdrobust.benchmark.answers import verdict
-from kdrobust.benchmark.page import COMMITTED, columns_of, told_terms, unreliable
+from kdrobust.benchmark.page import COMMITTED, columns_of, remarks, told_terms
 from kdrobust.benchmark.records import Record
 from kdrobust.benchmark.rows import read_all, rows_of
 from kdrobust.benchmark.suite import Block, Suite, read_suite
@@ -70,7 +70,7 @@ def _section(suite: Suite, block: Block, terms: str, found: Mapping[str, Sequenc
         parts.append(f'<h3>{html.escape(student)}</h3>\n<p class="note">{html.escape(told_terms(mine))}</p>')
         parts.append(_table(columns_of(block, mine, found)))
         parts.append(f'<p class="note">{_marked(verdict(mine))}</p>')
-        parts += [f'<p class="note">{_marked(note)}</p>' for note in unreliable(mine)]
+        parts += [f'<p class="note">{_marked(note)}</p>' for note in remarks(mine)]
     return "\n".join(parts)
 
 

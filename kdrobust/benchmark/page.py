@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from kdrobust import listing
 from kdrobust.benchmark.answers import in_short, keeping, verdict
@@ -16,14 +19,16 @@ from kdrobust.benchmark.tables import (
     agreement,
     interval,
     kept,
+    named,
     own_attacks,
     percent,
     short_difference,
+    taught_robustly,
     teachers_robust,
     told_difference,
 )
 from kdrobust.headers import read_header
-from kdrobust.report import threat_text
+from kdrobust.report import attack_title, threat_text
 from kdrobust.report.markdown import markdown_table
 
 #: The suite whose results are committed.
@@ -35,7 +40,7 @@ _NOT_MEASURED = "*Not yet measured.*"
 _KEEPING = (
     "By student, the method of block `main` that keeps most: the share of the samples on which the robust teacher "
     "stands every attack that the student stands too, its robust accuracy over the teacher's, and that over their "
-    "parameters."
+    "parameters. Beside it what adversarial training reaches without ever having seen the teacher."
 )
 _HEAD = """# Benchmark
 
@@ -46,27 +51,38 @@ t interval (95 %); nothing here was typed by hand. Also as a [leaderboard](leade
 
 - **Teachers and data**: one robust teacher (PGD-AT) and one natural one for all methods, trained on the same samples as
   the students and kept with the records, so that whoever measures another method has the same ones; the same validation
-  samples choose every run's best epoch; test samples are looked at once, at the end.
+  samples choose every run's best epoch, by robust accuracy, or by clean accuracy where nothing is trained under attack;
+  a student meets the test samples once, at the end.
 - **Students**: the same architectures, first weights and order of samples for the same seed, so that methods are
   compared seed by seed.
 - **Schedule**: the same epochs, optimiser, learning rate and inner attack (10 steps, but for methods that define
-  another). Hyper-parameters are the papers' as the methods' YAMLs have them; the block `tuned` gives each method the
-  same number of trials on validation data.
+  another). Hyper-parameters are the papers' as the methods' YAMLs have them, but for what stands under *What departs
+  from the papers*; the block `tuned` gives each method the same number of trials on validation data.
 - **Cost**: *passes* counts forward-and-backward passes of the student a training sample over the whole training, attack
-  included, and the teacher's not; *training* is wall time, on a machine with other work, *processor* the time that
-  the training itself got; both have the teacher in them. The block `equal_passes` gives everybody the same passes.
+  included, and neither the teacher's nor validation's; *training* is wall time, on a machine with other work,
+  *processor* the time that the training itself got. Both have validation under attack after every epoch in them, and
+  the teacher where it answers live: its answers on clean samples are stored once for all runs. An inner attack climbs
+  in half precision, but exactly where the method attacks the student in training mode (`ard`, `fair_ard`, `iad`,
+  `iad_2`), which takes longer: seconds compare these among themselves only.
 
 ## How to read it
 
 - *robust* is the share of test samples right under every attack on the student: FGSM, PGD-20, APGD on cross-entropy and
   towards the three nearest classes (`evaluation=benchmark`). † marks a figure that a trust check calls unreliable.
-- *difference* is in percentage points of *robust*, paired by seed, with its t interval and the paired t test's p-value
-  after Holm's correction among all rows of the same student. **Bold**: p < 0.05. *clean difference* and *W-Robust
-  difference* are tested alike; *W-Robust* is the mean of clean and robust accuracy (Zhao et al., ECCV 2022).
-- Intervals are about other seeds. Teacher and test samples are the same for all; another teacher may order methods
+- *difference* is in percentage points of *robust*, paired by seed, with its 95 % t interval, **not** adjusted for the
+  number of rows, and the paired t test's p-value, adjusted by Holm's correction among all rows of the same student and
+  block: a row whose interval leaves out 0 may still not be told apart. **Bold**: p < 0.05 after correction, *beyond
+  seed noise*. *clean difference* and *W-Robust difference* are families of their own, tested alike; *W-Robust* is the
+  mean of clean and robust accuracy (Zhao et al., ECCV 2022). "Cannot be told apart" is not "equal": the interval says
+  how far apart they may be.
+- Seed noise is not all there is. The same samples test every model: two models whose answers under attack differ on 3
+  to 9 % of 2,000 samples have a standard error of 0.4 to 0.7 points from the draw of samples alone, which no interval
+  here contains. Differences below a point may not survive another test set, and another teacher may order methods
   differently.
-- *kept*: of the samples on which the teacher stands every attack, the share on which the student does too. *agreement*:
-  clean samples that both answer alike. *transfer*: share right on the teacher's own adversarial examples (MI-FGSM).
+- *worst class*: robust accuracy of the class that stands least, and its label.
+- *kept*: of the samples on which the robust teacher stands every attack, the share on which the student does too.
+  *agreement*: clean samples that both answer alike. *transfer*: share right on the robust teacher's own adversarial
+  examples (MI-FGSM).
 
 ## How to submit a method
 
@@ -96,6 +112,8 @@ def benchmark_page(results: Path) -> str:
     suite = read_suite(COMMITTED)
     found = read_all(suite, results)
     parts = [_HEAD.format(suite=suite.name), f"## {suite.summary}", _conditions(suite)]
+    if suite.notes:
+        parts.append(f"### What departs from the papers\n\n{_list(suite.notes)}")
     if any(found.values()):
         parts.append(f"### In short\n\n{in_short(suite, found)}")
     if lines := teachers(suite, results, found):
@@ -121,10 +139,11 @@ def _section(suite: Suite, block: Block, found: Mapping[str, Sequence[Record]]) 
     jobs, records = jobs_of(suite, block), found[block.name]
     done = len(settled(jobs, records))
     title = f"### {block.question}\n\nBlock `{block.name}`: {done} of {len(jobs)} trainings measured."
+    parts = [title, *([_list(block.notes)] if block.notes else [])]
     if not records:
-        return f"{title}\n\n{_NOT_MEASURED}"
+        return "\n\n".join([*parts, _NOT_MEASURED])
     rows = rows_of(suite, block, records)
-    parts = [title, f"![{block.question}]({picture(block.name)})"]
+    parts.append(f"![{block.question}]({picture(block.name)})")
     for student in suite.students:
         mine = [row for row in rows if row.student == student]
         if not mine:
@@ -132,12 +151,27 @@ def _section(suite: Suite, block: Block, found: Mapping[str, Sequence[Record]]) 
         parts.append(f"**`{student}`**: {told_terms(mine)}.")
         parts.append(markdown_table(columns_of(block, mine, found)))
         parts.append(verdict(mine))
-    return "\n\n".join([*parts, *unreliable(rows)])
+    return "\n\n".join([*parts, *remarks(rows)])
 
 
-def unreliable(rows: Sequence[Row]) -> list[str]:
-    """What the trust checks hold against rows, a line a method and reason."""
-    return sorted({f"† `{row.method}`: {reason}" for row in rows for reason in row.reasons})
+def _list(notes: Iterable[str]) -> str:
+    return "\n".join(f"- {note}" for note in notes)
+
+
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """What the trust checks hold against rows, and what was warned of in their trainings, a line a row and matter."""
+    lines: dict[str, list[int]] = {}
+    for row in rows:
+        name = f"{named(row)} (`{row.student}`"
+        for record in row.records:
+            for reason in record["reasons"]:
+                lines.setdefault(f"† {name}, seed {record['seed']}): {reason}", [])
+            for warning in record.get("warnings", ()):
+                # the figures after the colon are each training's own
+                lines.setdefault(f"Warned of in training: {warning.partition(':')[0]}, {name}", []).append(
+                    record["seed"]
+                )
+    return [f"{line}, seeds {', '.join(map(str, seeds))})" if seeds else line for line, seeds in lines.items()]
 
 
 def picture(block: str) -> str:
@@ -168,11 +202,14 @@ def teachers(suite: Suite, results: Path, found: Mapping[str, Sequence[Record]])
                     f"{teacher['flops']:,}",
                     percent(share(teacher, "clean")),
                     percent(robust) + (" †" if teacher["unreliable"] else ""),
+                    _worst([teacher]),
                     threat,
                     f"{teacher['n']:,}",
                 ]
-                seen.setdefault((sha256, threat), (robust, line))
-    heading = ["teacher", "parameters", "FLOPs", "clean", "robust", "threat", "n"]
+                # the first records of a suite may tell less of a teacher than its last
+                if (sha256, threat) not in seen or "worst_class" in teacher:
+                    seen[sha256, threat] = (robust, line)
+    heading = ["teacher", "parameters", "FLOPs", "clean", "robust", "worst class", "threat", "n"]
     ranked = sorted(seen.values(), key=lambda pair: (-pair[0], pair[1]))
     return markdown_table([heading, *(line for _, line in ranked)]) if ranked else ""
 
@@ -194,6 +231,8 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
     known = [value for value in taught if value is not None]
     ladder = bool(block.grid and known) and max(known) - min(known) > _LADDER
     against = sorted({row.against for row in rows if row.against})
+    # an evaluation of the block's own is there for its attacks
+    alone = {name: None for row in rows for record in row.records for name in own_attacks(record) if block.evaluation}
     heading = [
         "method",
         *(key.rpartition(".")[2] for key in block.grid),
@@ -202,6 +241,7 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
         "clean",
         "clean difference",
         "PGD-20",
+        *(attack_title(name) for name in alone if name != "pgd20"),
         "robust",
         f"difference from {' or '.join(against) or 'nobody'}",
         "W-Robust",
@@ -225,12 +265,13 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
             interval(row.means["clean"]),
             short_difference(row.differences["clean"]),
             percent(row.mean(lambda record: _attack(record, "pgd20"))),
+            *(percent(row.mean(partial(_attack, name=name))) for name in alone if name != "pgd20"),
             interval(row.robust) + (" †" if row.unreliable else ""),
             told_difference(row.difference),
             percent(row.means["w_robust"].value),
             short_difference(row.differences["w_robust"]),
-            percent(row.mean(lambda record: elsewhere.get(_same(block, record)))),
-            percent(row.mean(lambda record: record["worst_class"] and record["worst_class"]["accuracy"])),
+            percent(row.mean(lambda record: elsewhere.get(_same(record)))),
+            _worst(row.records),
             percent(row.mean(_transfer)),
             percent(row.mean(agreement)),
             percent(row.mean(kept)),
@@ -246,16 +287,12 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
 
 
 def _elsewhere(block: Block, found: Mapping[str, Sequence[Record]]) -> dict[object, float]:
-    """The main block's robust accuracies that stand beside a block's own, by what `_same` tells of a record."""
-    if block.evaluation is None and block.tune is None:
-        return {}
-    return {_same(block, record): share(record, "robust") for record in found.get("main", ())}
+    """The main block's robust accuracies that stand beside a tuned block's own, by what `_same` tells of a record."""
+    return {} if block.tune is None else {_same(record): share(record, "robust") for record in found.get("main", ())}
 
 
-def _same(block: Block, record: Record) -> object:
-    """What a record shares with its counterpart in the main block: the training, or all but that where it was tuned."""
-    if block.tune is None:
-        return record["config_hash"]
+def _same(record: Record) -> object:
+    """What a tuned record shares with its counterpart in the main block."""
     return record["method"], record["student"], record["seed"]
 
 
@@ -280,8 +317,20 @@ def _attack(record: Record, name: str) -> float | None:
 
 
 def _transfer(record: Record) -> float | None:
-    counts = [count for name, count in record["attacks"].items() if name.endswith("_from_teacher")]
+    if taught_robustly(record) is None:
+        return None
+    counts = [count for name, count in record["attacks"].items() if name.endswith(("_from_teacher", "_from_robust"))]
     return min(counts) / record["n"] if counts else None
+
+
+def _worst(records: Iterable[Mapping[str, Any]]) -> str:
+    """The worst class's robust accuracy, and its label where it is the same for all seeds."""
+    worst = [found for record in records if (found := record.get("worst_class"))]
+    if not worst:
+        return ""
+    labels = {each["label"] for each in worst}
+    told = f" ({labels.pop()})" if len(labels) == 1 else ""
+    return percent(fmean(each["accuracy"] for each in worst)) + told
 
 
 def _whole(value: float | None) -> str:

@@ -88,6 +88,17 @@ def settled(jobs: Sequence[Job], records: Iterable[Record]) -> dict[str, Record]
     return {record["digest"]: record for record in records if record["digest"] in wanted}
 
 
+def current(jobs: Sequence[Job], records: Iterable[Record]) -> list[Record]:
+    """A block's records without those of an earlier state of its suite; methods it does not ask for are others' own.
+
+    Args:
+        jobs: the block's.
+        records: of the block.
+    """
+    wanted, asked = {job.digest for job in jobs}, {job.method for job in jobs}
+    return [record for record in records if record["digest"] in wanted or record["method"] not in asked]
+
+
 def expected_seconds(job: Job, records: Iterable[Record]) -> float | None:
     """How long a job should take, from the records there are.
 

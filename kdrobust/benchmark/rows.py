@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from kdrobust.benchmark.records import Record, read_records, records_path
+from kdrobust.benchmark.plan import jobs_of
+from kdrobust.benchmark.records import Record, current, read_records, records_path
 from kdrobust.benchmark.statistics import Difference, Mean, corrected, mean_over_seeds, paired_difference
 from kdrobust.benchmark.suite import Block, Suite
 
@@ -138,9 +139,12 @@ def _corrected(rows: Sequence[Row], student: str) -> list[Row]:
 
 
 def read_all(suite: Suite, results: Path) -> dict[str, list[Record]]:
-    """Every block's records by its name.
+    """Every block's records by its name, without those of an earlier state of the suite.
 
     Raises:
         DataError: a damaged file.
     """
-    return {name: read_records(records_path(results, suite.name, name)) for name in suite.blocks}
+    return {
+        name: current(jobs_of(suite, block), read_records(records_path(results, suite.name, name)))
+        for name, block in suite.blocks.items()
+    }

@@ -53,6 +53,7 @@ class Block:
         passes: student passes a training sample is to cost in all; None: the suite's epochs for everyone.
         tune: None: hyper-parameters as the methods' YAMLs have them, the papers'.
         baseline: the method the others are compared with; None: the suite's.
+        notes: what a reader of its figures must know, a sentence or more each.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Block:
     passes: float | None = None
     tune: Tuning | None = None
     baseline: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ class Suite:
         students: names to overrides.
         methods: names to overrides.
         blocks: names to blocks, in order.
+        notes: what a reader of any of its figures must know, a sentence or more each.
     """
 
     name: str
@@ -93,10 +96,13 @@ class Suite:
     students: Mapping[str, Overrides]
     methods: Mapping[str, Overrides]
     blocks: Mapping[str, Block]
+    notes: tuple[str, ...] = ()
 
 
-_SUITE = ("epochs", "settings", "evaluation", "baseline", "seeds", "students", "methods", "blocks")
-_BLOCK = ("question", "methods", "students", "seeds", "grid", "settings", "evaluation", "passes", "tune", "baseline")
+_SUITE = ("notes", "epochs", "settings", "evaluation", "baseline", "seeds", "students", "methods", "blocks")
+_BLOCK = (
+    "question", "notes", "methods", "students", "seeds", "grid", "settings", "evaluation", "passes", "tune", "baseline",
+)  # fmt: skip
 
 
 def read_suite(name: str) -> Suite:
@@ -157,6 +163,7 @@ def parse_suite(name: str, node: Mapping[str, Any], *, told: str = "") -> Suite:
         students=students,
         methods=methods,
         blocks=blocks,
+        notes=reader.notes(node, ""),
     )
     if reader.problems:
         raise UsageError(summary(reader.problems))
@@ -188,6 +195,13 @@ class _Reader:
             self.say(key, f"expected a list of overrides such as [data=digits], got {value!r}")
             return ()
         return tuple(value)
+
+    def notes(self, node: Mapping[str, Any], place: str) -> tuple[str, ...]:
+        value = node.get("notes") or []
+        if not isinstance(value, list) or not all(isinstance(item, str) and item.strip() for item in value):
+            self.say(f"{place}notes", f"expected a list of sentences, got {value!r}")
+            return ()
+        return tuple(" ".join(item.split()) for item in value)
 
     def overrides(self, node: Mapping[str, Any], key: str, place: str) -> dict[str, Overrides]:
         value = node.get(key)
@@ -242,6 +256,7 @@ class _Reader:
             evaluation=self.texts(node, "evaluation", place) if "evaluation" in node else None,
             passes=passes,
             tune=self._tuning(node.get("tune"), f"{place}tune"),
+            notes=self.notes(node, place),
         )
 
     def _chosen(self, node: Mapping[str, Any], key: str, place: str, known: Mapping[str, Any]) -> tuple[str, ...]:

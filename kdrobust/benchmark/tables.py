@@ -66,8 +66,8 @@ def kept(record: Record) -> float | None:
     Returns:
         None without a teacher, or with one that is not robust.
     """
-    found = teacher_of(record)
-    return None if found is None or share(found, "robust") < _ROBUST else float(found["kept"] / found["robust"])
+    found = taught_robustly(record)
+    return None if found is None else float(found["kept"] / found["robust"])
 
 
 def agreement(record: Record) -> float | None:
@@ -79,6 +79,12 @@ def agreement(record: Record) -> float | None:
 def teacher_of(record: Record) -> Mapping[str, Any] | None:
     """A record's teacher, the robust one of several; None without one."""
     return next((record["teachers"][name] for name in _TEACHERS if name in record["teachers"]), None)
+
+
+def taught_robustly(record: Record) -> Mapping[str, Any] | None:
+    """A record's robust teacher; None without one, or with one that is not robust."""
+    found = teacher_of(record)
+    return None if found is None or share(found, "robust") < _ROBUST else found
 
 
 def teachers_robust(record: Record) -> float | None:

@@ -57,7 +57,7 @@ def check_job(job: Job, root: Path) -> None:
     cfg = training_config(job, root)
     cfg.run.folder = str(root)
     check_method(cfg, teachers=teacher_problems)
-    measured = evaluation_config(job, root, root / "best.ckpt")
+    measured = evaluation_config(job, root, root / student_checkpoint(cfg))
     measured.run.folder = str(root)
     ensure(measured)
 
@@ -86,7 +86,7 @@ def do(job: Job, root: Path) -> dict[str, Any]:
     trained, result = _run(cfg, f"training {job.label}")
     # of a training that went on from an earlier process only a part would be counted
     cpu = {} if begun else {"training_cpu": round(time.process_time() - clock, 3)}
-    place, evaluated = _evaluated(job, root, trained / "best.ckpt")
+    place, evaluated = _evaluated(job, root, trained / student_checkpoint(cfg))
     record = {
         **identity(job),
         "digest": job.digest,
@@ -99,9 +99,20 @@ def do(job: Job, root: Path) -> dict[str, Any]:
         **figures(place, evaluated),
         "teachers": {name: _beside(place, *found) for name, found in measured.items()},
     }
+    if climbed := result["attack"].get("climbed"):
+        record["climbed"] = climbed
     if result["warnings"]:
         record["warnings"] = result["warnings"]
     return record
+
+
+def student_checkpoint(cfg: DictConfig) -> str:
+    """The file of a training that is measured: averaged weights where some were asked for, else the best epoch's.
+
+    Args:
+        cfg: of the training.
+    """
+    return "averaged.ckpt" if cfg.callbacks.get("average") else "best.ckpt"
 
 
 def figures(folder: Path, evaluated: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,6 +159,7 @@ def _beside(place: Path, folder: Path, evaluated: Mapping[str, Any]) -> dict[str
     return {
         "sha256": evaluated["checkpoint"]["sha256"],
         **{key: own[key] for key in ("parameters", "flops", "n", "clean", "robust", "unreliable")},
+        "worst_class": own["worst_class"],
         "agreement": int((student["clean/predicted"] == teacher["clean/predicted"]).sum()),
         "kept": int((_stands(student) & _stands(teacher)).sum()),
     }

@@ -12,11 +12,12 @@ from kdrobust.benchmark import plot
 from kdrobust.benchmark.answers import in_short, keeping, verdict
 from kdrobust.benchmark.kept import kept_folder
 from kdrobust.benchmark.page import columns_of
-from kdrobust.benchmark.plan import jobs_of
+from kdrobust.benchmark.plan import each_once, jobs_of
 from kdrobust.benchmark.records import records_path, write_records
-from kdrobust.benchmark.rows import rows_of
+from kdrobust.benchmark.rows import read_all, rows_of
 from kdrobust.benchmark.statistics import Mean
 from kdrobust.benchmark.tables import agreement, interval, kept, short_difference, told_difference
+from kdrobust.benchmark.work import training_config
 from tests.benchmark.suites import record, records, suite, teacher
 
 #: robust counts of 100 by method, a seed each: `gentle` better beyond noise, `standard` not told apart
@@ -98,8 +99,11 @@ def test_what_is_kept_of_a_teacher(made):
     # 1,000 of 10,000 parameters; 70, 72 and 71 of 100 against the teacher's 80
     lines = keeping(made, records(made, of=invented)).splitlines()
     assert lines[0].startswith("| student | of the teacher's parameters | method | kept |")
-    assert lines[2] == "| `small` | 10.0 % | `gentle` | 72.5 | 88.8 | 8.9 × |"
-    assert len(lines) == 4
+    assert lines[2:4] == [
+        "| `small` | 10.0 % | `gentle` | 72.5 | 88.8 | 8.9 × |",
+        "| `small` | 10.0 % | `pgd_at` (no teacher) |  | 76.2 | 7.6 × |",
+    ]
+    assert len(lines) == 6
     assert keeping(made, [record(job) for job in jobs_of(made, made.blocks["main"])]) == ""
 
 
@@ -134,12 +138,80 @@ def test_a_grid_is_compared_with_its_first_point(made):
     assert lines[1][:3] == ["`gentle`", "0.2", "1"]
 
 
-def test_an_evaluation_of_its_own_stands_beside_the_main_one(made):
+def test_an_evaluation_of_its_own_shows_each_attack(made):
     block = made.blocks["ladder"]
     (one, *_) = jobs_of(made, block)
-    rows = rows_of(made, block, [record(one, robust=40, config_hash="a" * 64)])
-    lines = columns_of(block, rows, {"main": [record(one, robust=44, config_hash="a" * 64)]})
-    assert lines[1][lines[0].index("robust in `main`")] == "44.0"
+    attacks = {"pgd20": 44, "cascade": 41, "autoattack": 42, "mi_fgsm_from_teacher": 70}
+    (heading, line) = columns_of(block, rows_of(made, block, [record(one, robust=40, attacks=attacks)]), {})
+    told = dict(zip(heading, line, strict=True))
+    assert heading.count("PGD-20") == 1
+    assert (told["PGD-20"], told["our cascade"], told["AutoAttack"], told["robust"]) == ("44.0", "41.0", "42.0", "40.0")
+    main = columns_of(made.blocks["main"], rows_of(made, made.blocks["main"], records(made, of=invented)), {})
+    assert "our cascade" not in main[0]
+
+
+def test_transfer_is_from_the_robust_teacher(made):
+    block = made.blocks["main"]
+    job = jobs_of(made, block)[0]
+
+    def told(attacks, **teachers):
+        found = record(job, attacks={"pgd20": 50, **attacks}, teachers=teachers)
+        (heading, line) = columns_of(block, rows_of(made, block, [found]), {})
+        return line[heading.index("transfer")] if "transfer" in heading else None
+
+    both = {"mi_fgsm_from_robust": 71, "mi_fgsm_from_natural": 60}
+    assert told(both, robust=teacher(), natural=teacher(robust=2)) == "71.0"
+    assert told({"mi_fgsm_from_teacher": 72}, teacher=teacher()) == "72.0"
+    assert told({"mi_fgsm_from_teacher": 30}, teacher=teacher(robust=2)) is None
+
+
+def test_the_worst_class_is_named_where_seeds_agree(made):
+    block, jobs = made.blocks["main"], jobs_of(made, made.blocks["main"])
+    first, second = (job for job in jobs if (job.method, job.student) == ("pgd_at", "small") and job.seed < 2)
+
+    def told(*worst):
+        found = [record(job, worst_class=each) for job, each in zip((first, second), worst, strict=True)]
+        (heading, line) = columns_of(block, rows_of(made, block, found), {})
+        return line[heading.index("worst class")] if "worst class" in heading else None
+
+    assert told({"label": 6, "accuracy": 0.01}, {"label": 6, "accuracy": 0.03}) == "2.0 (6)"
+    assert told({"label": 6, "accuracy": 0.01}, {"label": 4, "accuracy": 0.03}) == "2.0"
+    assert told(None, {"label": 4, "accuracy": 0.5}) == "50.0 (4)"
+    assert told(None, None) is None
+
+
+def test_remarks_name_student_and_seed_and_gather_warnings(made):
+    block = made.blocks["main"]
+
+    def found(job):
+        if (job.method, job.student) != ("gentle", "small"):
+            return {}
+        warnings = [f"robust overfitting: fell from {60 + job.seed}.0 %"] if job.seed else []
+        return {"warnings": warnings, "reasons": ["S1: masked"] if job.seed == 2 else []}
+
+    assert page_module.remarks(rows_of(made, block, records(made, of=found))) == [
+        "Warned of in training: robust overfitting, `gentle` (`small`, seeds 1, 2)",
+        "† `gentle` (`small`, seed 2): S1: masked",
+    ]
+
+
+def test_notes_stand_under_what_they_are_about(measured, monkeypatch):
+    noted = suite(notes=["All of it."], blocks={"main": {"question": "Who wins?", "notes": ["About\n  winning."]}})
+    for module in (page_module, leaderboard_module):
+        monkeypatch.setattr(module, "read_suite", lambda name: noted)
+    text = page_module.benchmark_page(measured)
+    assert "### What departs from the papers\n\n- All of it.\n" in text
+    assert "trainings measured.\n\n- About winning.\n\n![Who wins?]" in text
+
+
+def test_records_of_an_earlier_state_of_the_suite_are_not_shown(made, tmp_path):
+    given = records(made, of=invented)
+    stale = {**given[0], "digest": "f" * 16}
+    others = {**given[1], "method": "mine", "digest": "e" * 16}
+    write_records(records_path(tmp_path, made.name, "main"), made, made.blocks["main"], [stale, *given[1:], others])
+    found = read_all(made, tmp_path)["main"]
+    assert len(found) == len(given)
+    assert {entry["digest"] for entry in found} & {"f" * 16, "e" * 16} == {"e" * 16}
 
 
 def test_a_ladder_tells_how_robust_its_teachers_are(made):
@@ -176,9 +248,14 @@ def test_teachers_are_told_by_the_name_of_the_run_that_is_kept(made, tmp_path):
     taught = records(made, of=lambda job: {"teachers": {"robust": teacher(), "natural": weak}})
     lines = page_module.teachers(made, tmp_path, {"main": taught, "ladder": taught}).splitlines()
     assert lines[2:] == [
-        "| `pgd_at_mlp_digits-0a1b` | 10,000 | 20,000 | 95.0 | 80.0 | ℓ∞, ε = 0.1 | 100 |",
-        "| `222222222222` | 10,000 | 20,000 | 95.0 | 3.0 † | ℓ∞, ε = 0.1 | 100 |",
+        "| `pgd_at_mlp_digits-0a1b` | 10,000 | 20,000 | 95.0 | 80.0 |  | ℓ∞, ε = 0.1 | 100 |",
+        "| `222222222222` | 10,000 | 20,000 | 95.0 | 3.0 † |  | ℓ∞, ε = 0.1 | 100 |",
     ]
+    told = [
+        {**record, "teachers": {"robust": teacher(worst_class={"label": 6, "accuracy": 0.24})}} for record in taught
+    ]
+    lines = page_module.teachers(made, tmp_path, {"main": [taught[0], *told, taught[1]]}).splitlines()
+    assert "| 80.0 | 24.0 (6) | ℓ∞, ε = 0.1 |" in lines[2]
     assert page_module.teachers(made, tmp_path, {"ladder": taught}) == ""
 
 
@@ -204,7 +281,7 @@ def test_the_page_has_every_question_and_says_what_is_missing(measured):
     row = next(line for line in text.splitlines() if line.startswith("| `gentle`"))
     assert "71.0 [68.5, 73.5] †" in row
     assert "| 92.0 | 72.5 |" in row
-    assert "† `gentle`: S1: gradients <masked>" in text
+    assert "† `gentle` (`small`, seed 0): S1: gradients <masked>" in text
     assert "![Who wins?](benchmark.png)" in text
     recipes = [line for line in text.splitlines() if line.startswith("| `paper/")]
     assert len(recipes) > 50
@@ -214,7 +291,7 @@ def test_the_page_has_every_question_and_says_what_is_missing(measured):
 def test_the_leaderboard_holds_the_same_rows_escaped(measured):
     text = leaderboard_module.leaderboard(measured)
     assert "<tr><td>1</td><td><code>gentle</code></td>" in text
-    assert "† <code>gentle</code>: S1: gradients &lt;masked&gt;" in text
+    assert "† <code>gentle</code> (<code>small</code>, seed 0): S1: gradients &lt;masked&gt;" in text
     assert re.search(r"<td><strong>\+10\.0 \[.+?\], p [=<] 0\.0\d\d</strong></td>", html.unescape(text))
     assert "**" not in text
     assert "`" not in text
@@ -299,6 +376,23 @@ def test_committed_records_answer_what_their_suite_asks_now():
             if entry["method"] in made.blocks[path.stem].methods:
                 assert entry["digest"] in asked, f"{path}: {entry['method']} was measured with other settings"
             assert re.fullmatch(r"[\w-]+", entry["method"])
+
+
+def test_committed_records_were_measured_with_the_configuration_of_today(tmp_path):
+    """A changed default in conf/ would otherwise mix two settings in one table, unseen."""
+    from kdrobust.benchmark.records import read_records
+    from kdrobust.benchmark.suite import read_suite
+    from kdrobust.config import conf_dir, config_hash
+
+    root = conf_dir().parent / page_module.RESULTS
+    for path in sorted(root.glob("*/*.json")):
+        suite_ = read_suite(path.parent.name)
+        kept_ = {entry["digest"]: entry for entry in read_records(path)}
+        jobs = [job for job in jobs_of(suite_, suite_.blocks[path.stem]) if job.digest in kept_]
+        for job in each_once(jobs):
+            entry = kept_[job.digest]
+            cfg = training_config(job, tmp_path, tuple(entry.get("tuned", {}).get("overrides", ())))
+            assert config_hash(cfg) == entry["config_hash"], f"{path}: {job.label}: conf/ says something else by now"
 
 
 def test_committed_records_name_teachers_that_are_kept_with_them():

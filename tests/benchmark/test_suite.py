@@ -138,3 +138,11 @@ def test_shipped_suites_say_what_each_block_asks(name):
     made = read_suite(name)
     assert all(block.question.endswith("?") for block in made.blocks.values())
     assert made.baseline in made.blocks["main"].methods
+
+
+def test_notes_are_sentences():
+    made = suite(notes=["A  note\nover two lines."], blocks={"main": {"notes": ["Its own."]}})
+    assert made.notes == ("A note over two lines.",)
+    assert made.blocks["main"].notes == ("Its own.",)
+    with pytest.raises(UsageError, match=r"(?s)blocks\.main\.notes: expected a list of sentences.*suite=trial notes:"):
+        suite(notes="one", blocks={"main": {"notes": [1]}})

@@ -99,6 +99,7 @@ def test_a_record_holds_student_and_teachers_side_by_side(tmp_path, monkeypatch)
         "validation": {"samples": 5, "epoch": 1, "accuracy": 0.12345678},
         "seconds": 7.0,
         "warnings": ["collapsed"],
+        "attack": {"steps": 10, "climbed": "bf16"},
     }
 
     def ran(cfg, told):
@@ -114,11 +115,21 @@ def test_a_record_holds_student_and_teachers_side_by_side(tmp_path, monkeypatch)
     jsonschema.validate(json.loads(json.dumps(made)), {**schema()["$defs"]["record"], "$defs": schema()["$defs"]})
     assert made["teachers"]["teacher"] == {
         "sha256": "c" * 64, "parameters": 10, "flops": 20, "n": 6, "clean": 5, "robust": 4, "unreliable": False,
-        "agreement": 0, "kept": 3,
+        "worst_class": {"label": 1, "accuracy": pytest.approx(1 / 3)}, "agreement": 0, "kept": 3,
     }  # fmt: skip
     assert made["seconds"] == {"training": 7.0, "evaluation": 2.5, "training_cpu": made["seconds"]["training_cpu"]}
     assert made["validation"]["accuracy"] == 0.123457
     assert made["warnings"] == ["collapsed"]
+    assert made["climbed"] == "bf16"
+    trained["attack"] = {}
+    assert "climbed" not in work.do(job, tmp_path)
+
+
+def test_averaged_weights_are_what_is_measured_where_some_were_asked_for(tmp_path):
+    plain, averaged = first_job(), first_job(settings=["data=digits", "+average=swa"])
+    assert work.student_checkpoint(work.training_config(plain, tmp_path)) == "best.ckpt"
+    assert work.student_checkpoint(work.training_config(averaged, tmp_path)) == "averaged.ckpt"
+    work.check_job(averaged, tmp_path)
 
 
 def composed(job, root, further=()):

@@ -160,18 +160,17 @@ def _list(notes: Iterable[str]) -> str:
 
 def remarks(rows: Sequence[Row]) -> list[str]:
     """What the trust checks hold against rows, and what was warned of in their trainings, a line a row and matter."""
-    lines: dict[str, list[int]] = {}
+    lines: dict[str, set[int]] = {}
     for row in rows:
         name = f"{named(row)} (`{row.student}`"
         for record in row.records:
             for reason in record["reasons"]:
-                lines.setdefault(f"† {name}, seed {record['seed']}): {reason}", [])
+                lines.setdefault(f"† {name}, seed {record['seed']}): {reason}", set())
             for warning in record.get("warnings", ()):
                 # the figures after the colon are each training's own
-                lines.setdefault(f"Warned of in training: {warning.partition(':')[0]}, {name}", []).append(
-                    record["seed"]
-                )
-    return [f"{line}, seeds {', '.join(map(str, seeds))})" if seeds else line for line, seeds in lines.items()]
+                told = f"Warned of in training: {warning.partition(':')[0]}, {name}"
+                lines.setdefault(told, set()).add(record["seed"])
+    return [f"{line}, seeds {', '.join(map(str, sorted(seeds)))})" if seeds else line for line, seeds in lines.items()]
 
 
 def picture(block: str) -> str:

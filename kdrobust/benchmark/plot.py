@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from kdrobust.report.style import BLUE, CYCLE, GREY, VERMILLION, figure
 
 #: Grids with fewer values an axis are dots, a row a point.
 _AXIS = 3
+#: Of the title, bold.
+_LETTERS_AN_INCH = 9.5
 
 
 def _drawn(results: Path) -> dict[str, tuple[Block, list[Row], str]]:
@@ -198,7 +201,8 @@ def _maps(block: Block, rows: Sequence[Row], path: Path, told: str | None) -> No
 
 
 def _frame(drawn: Any, block: Block, note: str) -> None:
-    drawn.suptitle(block.question, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    title = textwrap.fill(block.question, int(_LETTERS_AN_INCH * drawn.get_figwidth()))
+    drawn.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
     drawn.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color="#444444")
 
 

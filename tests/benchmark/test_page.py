@@ -333,7 +333,7 @@ def test_every_form_shows_what_is_measured(tmp_path, monkeypatch, grid):
         "savefig",
         lambda self, *args, **more: drawn.append(self) or savefig(self, *args, **more),
     )
-    node = {"question": "Why?", "methods": ["pgd_at", "gentle"], "students": ["small"], "grid": grid}
+    node = {"question": "Why " * 40 + "not?", "methods": ["pgd_at", "gentle"], "students": ["small"], "grid": grid}
     made = suite(blocks={"main": {"question": "Who?"}, "asked": node})
     block = made.blocks["asked"]
 
@@ -358,6 +358,8 @@ def test_every_form_shows_what_is_measured(tmp_path, monkeypatch, grid):
         assert [line.get_label() for line in axes.get_legend().get_lines()] == ["gentle", "pgd_at"]
         known = "\nteacher 80.0 %" if "teacher.width" in grid else ""
         assert labels[:3] == [f"{value}{known}" for value in values]
+    title = drawn[0]._suptitle.get_window_extent(drawn[0].canvas.get_renderer())
+    assert title.x1 <= drawn[0].bbox.x1
     note = drawn[0]._supxlabel.get_text()
     assert ("ℓ∞, ε from 0.1 to 0.3" if "threat.eps" in grid else "ℓ∞, ε = 0.1") in note
     assert "3 seeds" in note

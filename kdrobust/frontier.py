@@ -154,10 +154,8 @@ def draw(points: Sequence[Point], path: Path, *, x: str = "parameters") -> None:
     Raises:
         RunFolderError: the PNG cannot be written.
     """
-    from matplotlib.ticker import PercentFormatter
-
     from kdrobust.report.rows import threat_text
-    from kdrobust.report.style import CYCLE, figure
+    from kdrobust.report.style import CYCLE, figure, percent_axis
 
     with figure(path, width=6.4, height=4.2) as drawn:
         axis = drawn.subplots()
@@ -177,7 +175,7 @@ def draw(points: Sequence[Point], path: Path, *, x: str = "parameters") -> None:
                       markerfacecolor="white", linewidth=1.2)  # fmt: skip
         axis.set_xscale("log")
         axis.set_ylim(0, 1)
-        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        percent_axis(axis.yaxis)
         axis.set_xlabel(_AXES[x])
         axis.set_ylabel(f"{points[0].split} samples right")
         axis.legend(loc="lower right")

@@ -15,7 +15,7 @@ from kdrobust.benchmark.statistics import Difference, Mean
 from kdrobust.benchmark.suite import Block, read_suite
 from kdrobust.benchmark.tables import own_attacks, percent, point, teachers_robust
 from kdrobust.report import threat_text
-from kdrobust.report.style import BLUE, CYCLE, GREY, VERMILLION, figure
+from kdrobust.report.style import BLUE, CYCLE, GREY, VERMILLION, figure, percent_axis
 
 #: Grids with fewer values an axis are dots, a row a point.
 _AXIS = 3
@@ -117,7 +117,7 @@ def _dots(block: Block, rows: Sequence[Row], path: Path, baseline: str, told: st
                 axis.axvline(line, color="#444444", linewidth=0.8, linestyle=":")
             axis.set_yticks(range(len(mine)), [_named(row) for row in mine])
             axis.tick_params(axis="y", labelsize=8.5)
-            _percent(axis.xaxis)
+            percent_axis(axis.xaxis)
             axis.grid(axis="x")
             axis.set_ylim(-0.6, len(mine) - 0.4)
             axis.set_title(_titled(mine))
@@ -159,7 +159,7 @@ def _lines(block: Block, rows: Sequence[Row], path: Path, told: str | None) -> N
             axis.set_xticks(range(len(values)), [_tick(value, student, rows, key) for value in values])
             axis.set_xlabel(key)
             axis.set_ylim(0.0, 1.0)
-            _percent(axis.yaxis)
+            percent_axis(axis.yaxis)
             axis.grid(axis="y")
             axis.set_title(_titled([row for row in rows if row.student == student]))
         axes[-1].legend(loc="lower left")
@@ -249,12 +249,6 @@ def _tick(value: str, student: str, rows: Sequence[Row], key: str) -> str:
 def _ends(mean: Mean) -> list[float]:
     ends = (mean.value if end is None else end for end in (mean.low, mean.high))
     return [min(1.0, max(0.0, end)) for end in ends]
-
-
-def _percent(axis: Any) -> None:
-    from matplotlib.ticker import PercentFormatter
-
-    axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
 
 
 def _alone(row: Row) -> bool:

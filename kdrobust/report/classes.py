@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kdrobust.report.images import short_name
 from kdrobust.report.rows import attack_title
-from kdrobust.report.style import BLUE, GREY, ORANGE, VERMILLION, figure
+from kdrobust.report.style import BLUE, GREY, ORANGE, VERMILLION, figure, percent_axis
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,8 +48,6 @@ def class_bars(
         KeyError: no such attack.
         RunFolderError: the PNG cannot be written.
     """
-    from matplotlib.ticker import PercentFormatter
-
     labels = list(per_class["labels"])
     if not labels:
         raise ValueError("a plot of classes needs samples")
@@ -66,7 +64,7 @@ def class_bars(
         else:
             _points(axis, clean, robust, attack_title(attack))
         axis.set_ylim(0, 1)
-        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        percent_axis(axis.yaxis)
         axis.set_ylabel("samples classified correctly")
         drawn.legend(loc="outside upper right", ncols=3, fontsize=9)
         drawn.suptitle(f"{title} †" if unreliable else title, x=0.01, ha="left", fontweight="bold", fontsize=11)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kdrobust.report.style import CYCLE, figure
+from kdrobust.report.style import CYCLE, figure, percent_axis
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,8 +25,6 @@ def corruption_bars(models: Sequence[Mapping[str, Any]], path: str | Path) -> No
         ValueError: no model, no corruption, or no samples.
         RunFolderError: the PNG cannot be written.
     """
-    from matplotlib.ticker import PercentFormatter
-
     if not models or not models[0]["result"]["corruptions"] or not all(model["result"]["n"] for model in models):
         raise ValueError("corruption bars need a model, a corruption and samples")
     names = list(models[0]["result"]["corruptions"])
@@ -46,7 +44,7 @@ def corruption_bars(models: Sequence[Mapping[str, Any]], path: str | Path) -> No
         axis.tick_params(axis="y", length=0)
         axis.set_ylim(len(names) - 0.4, -0.6)
         axis.set_xlim(0, 1)
-        axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        percent_axis(axis.xaxis)
         axis.grid(axis="x")
         n = " or ".join(f"{count:,}" for count in sorted({int(model["result"]["n"]) for model in models}))
         axis.set_xlabel(f"corrupted samples classified correctly (n = {n} a corruption and severity)")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdrobust.report.markdown import markdown_table
-from kdrobust.report.style import BLUE, CYCLE, GREY, VERMILLION, figure
+from kdrobust.report.style import BLUE, CYCLE, GREY, VERMILLION, figure, percent_axis
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,8 +122,6 @@ def detection_plot(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     Raises:
         RunFolderError: the PNG cannot be written.
     """
-    from matplotlib.ticker import PercentFormatter
-
     with figure(path, width=10.4, height=0.5 + 3.7 * len(rows)) as drawn:
         axes = drawn.subplots(len(rows), 2, squeeze=False, width_ratios=(1.25, 1.0))
         for (left, right), row in zip(axes, rows, strict=True):
@@ -133,7 +131,7 @@ def detection_plot(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
             left.set_xlabel(f"ε ({found['adaptive'][0]['norm']})")
             left.set_ylabel("AUROC")
             _alarms(right, found)
-            right.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+            percent_axis(right.xaxis)
 
 
 def _areas(axis: Any, found: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from kdrobust.errors import RunFolderError
 from kdrobust.report.images import as_array, short_name, show_image
 from kdrobust.report.rows import Row, attack_title, read_row, threat_text
-from kdrobust.report.style import BLUE, CYCLE, GREY, ORANGE, VERMILLION, figure
+from kdrobust.report.style import BLUE, CYCLE, GREY, ORANGE, VERMILLION, figure, percent_axis
 
 Curve = tuple[list[float], list[float]]
 _ACCURACIES = (
@@ -117,8 +117,6 @@ def _losses(axis: Any, curves: Mapping[str, Curve], terms: Sequence[str]) -> Non
 
 
 def _accuracies(axis: Any, curves: Mapping[str, Curve]) -> None:
-    from matplotlib.ticker import PercentFormatter
-
     labelled = any(key in curves for key, *_ in _ACCURACIES)
     for key, label, colour, style in _ACCURACIES if labelled else _AGREEMENTS:
         if key in curves:
@@ -126,7 +124,7 @@ def _accuracies(axis: Any, curves: Mapping[str, Curve]) -> None:
     axis.set_title("Accuracy" if labelled else "Agreement")
     axis.set_ylabel("samples classified correctly" if labelled else "answered as the teacher does")
     axis.set_ylim(0, 1)
-    axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    percent_axis(axis.yaxis)
     best = _best(curves)
     if best is not None:
         epoch, value, label = best
@@ -214,7 +212,6 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         RunFolderError: the PNG cannot be written.
     """
     from matplotlib.patches import Patch
-    from matplotlib.ticker import PercentFormatter
 
     read = [read_row(row) for row in rows]
     if not read:
@@ -240,7 +237,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         axis.invert_yaxis()
         axis.set_xlim(0, 1.1)
         axis.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-        axis.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        percent_axis(axis.xaxis)
         axis.grid(axis="x")
         first, notes = _caption(read).split("\n")
         axis.set_xlabel(first)

@@ -10,7 +10,7 @@ import numpy as np
 
 from kdrobust.evaluation.calibration import Calibration
 from kdrobust.report.rows import attack_title
-from kdrobust.report.style import BLUE, GREY, VERMILLION, figure
+from kdrobust.report.style import BLUE, GREY, VERMILLION, figure, percent_axis
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,8 +57,6 @@ def reliability_diagram(
 
 
 def _panel(above: Any, below: Any, panel: Mapping[str, Any]) -> None:
-    from matplotlib.ticker import PercentFormatter
-
     counts = np.asarray(panel["bin_counts"])
     bins = len(counts)
     left, filled = np.arange(bins) / bins, counts > 0
@@ -103,7 +101,7 @@ def _panel(above: Any, below: Any, panel: Mapping[str, Any]) -> None:
         above.plot([], [], color=colour, linestyle=style, linewidth=1.8, label=name)
     below.set_ylim(0, 1)
     for axis in (above.yaxis, below.yaxis, below.xaxis):
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        percent_axis(axis)
     above.set_yticks([0, 0.25, 0.5, 0.75, 1.0])
     below.set_yticks([0, 0.5, 1.0])
     below.set_xticks([0, 0.25, 0.5, 0.75, 1.0])

@@ -10,7 +10,7 @@ import numpy as np
 
 from kdrobust.evaluation.curve import SecurityCurve
 from kdrobust.report.rows import number_text
-from kdrobust.report.style import CYCLE, GREY, figure
+from kdrobust.report.style import CYCLE, GREY, figure, percent_axis
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ def security_plot(
         ValueError: no curve with samples.
         RunFolderError: the PNG cannot be written.
     """
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import MaxNLocator
 
     drawn_ones = [(entry, _plain(entry["curve"])) for entry in curves]
     drawn_ones = [(entry, curve) for entry, curve in drawn_ones if curve["n"] and len(curve["eps"])]
@@ -78,7 +78,7 @@ def security_plot(
         main = axes[0]
         main.set_xlim(0, near or 1.0)
         main.set_ylim(0, 1)
-        main.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        percent_axis(main.yaxis)
         main.set_ylabel("samples classified correctly")
         main.set_xlabel(
             f"ε ({_NORMS.get(norm, norm)}, {'pixels' if pixels else 'values'} in [{bounds[0]:g}, {bounds[1]:g}])"

@@ -66,3 +66,15 @@ def figure(path: str | Path, *, width: float, height: float, told: str | None = 
         # no software stamp: the same figures give the same bytes
         drawn.savefig(buffer, format="png", dpi=150, metadata={"Software": None, "Description": told})
     write_bytes(path, buffer.getvalue())
+
+
+def percent_axis(axis: Any) -> None:
+    """Shares on an axis as per cent: `60 %`, and `62.5 %` where its ticks are that close, none of them rounded.
+
+    Args:
+        axis: a matplotlib axis, `axes.xaxis` or `axes.yaxis`.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    # digits that only floating point has are cut
+    axis.set_major_formatter(FuncFormatter(lambda share, _: f"{round(100 * share, 6):g} %"))

@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from kdrobust.report.style import BLUE, GREY, VERMILLION, figure
+from kdrobust.report.style import BLUE, GREY, VERMILLION, figure, percent_axis
 from kdrobust.report.table import print_table
 from kdrobust.sweeps.search import Search
 from kdrobust.tracking import write_text
@@ -142,10 +142,8 @@ def write_figures(search: Search, study: optuna.Study, folder: Path) -> None:
 
 
 def _as_percent(axis: Any, values: Sequence[float]) -> None:
-    from matplotlib.ticker import PercentFormatter
-
     if all(0.0 <= value <= 1.0 for value in values):
-        axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        percent_axis(axis)
 
 
 def _draw_front(axis: Any, search: Search, done: Sequence[FrozenTrial]) -> None:

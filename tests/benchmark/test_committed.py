@@ -3,7 +3,7 @@
 import re
 
 from kdrobust.benchmark.kept import kept_folder
-from kdrobust.benchmark.page import RESULTS
+from kdrobust.benchmark.page import COMMITTED, RESULTS, benchmark_page
 from kdrobust.benchmark.plan import each_once, jobs_of
 from kdrobust.benchmark.records import read_records
 from kdrobust.benchmark.suite import read_suite
@@ -43,3 +43,11 @@ def test_committed_records_name_teachers_that_are_kept_with_them():
         for entry in read_records(path):
             for name, named in entry["teachers"].items():
                 assert named["sha256"] in kept, f"{path}: {entry['method']} learned from a {name} that is not kept"
+
+
+def test_the_page_names_who_attacks_in_training_mode(tmp_path):
+    made = read_suite(COMMITTED)
+    jobs = {job.method: job for job in jobs_of(made, made.blocks["equal_passes"])}
+    modes = {name: training_config(job, tmp_path).method.attack.model_mode for name, job in jobs.items()}
+    told = ", ".join(f"`{name}`" for name in sorted(modes) if modes[name] == "train")
+    assert f"attacks the student in training mode ({told})" in " ".join(benchmark_page(tmp_path).split())

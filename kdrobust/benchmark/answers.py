@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
-from kdrobust.benchmark.records import Record
+from kdrobust.benchmark.effects import Effect, main_effects
+from kdrobust.benchmark.plan import jobs_of
+from kdrobust.benchmark.records import Record, settled
 from kdrobust.benchmark.rows import Row, rows_of
 from kdrobust.benchmark.suite import Block, Suite
 from kdrobust.benchmark.tables import kept, named, percent, points, teacher_of, told_difference
@@ -29,19 +32,61 @@ def _answer(suite: Suite, block: Block, records: Sequence[Record]) -> str:
         return " Not yet measured."
     rows = rows_of(suite, block, records)
     told = [
-        f"\n  - `{student}`: {verdict(mine)}"
+        f"\n  - `{student}`: {verdict(block, mine)}"
         for student in suite.students
         if (mine := [row for row in rows if row.student == student])
     ]
-    return "".join(told)
+    return "".join([_incomplete(suite, block, records), *told])
 
 
-def verdict(rows: Sequence[Row]) -> str:
-    """What one student's rows say, in a sentence or two.
+def _incomplete(suite: Suite, block: Block, records: Sequence[Record]) -> str:
+    told = measured(suite, block, records)
+    return "" if told.complete else f" *{told.text}.*"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """How much of a block has records.
+
+    Attributes:
+        complete: whether all of it has.
+        text: how many trainings, and which methods are not there yet with all of theirs.
+    """
+
+    complete: bool
+    text: str
+
+
+def measured(suite: Suite, block: Block, records: Sequence[Record]) -> Measured:
+    """How much of a block has records, for readers of what it says so far.
 
     Args:
+        suite: the suite.
+        block: of it.
+        records: the block's.
+    """
+    jobs = jobs_of(suite, block)
+    done = settled(jobs, records)
+    left = list(dict.fromkeys(job.method for job in jobs if job.digest not in done))
+    text = f"{sum(job.digest in done for job in jobs)} of {len(jobs)} trainings measured"
+    if done and left:
+        text += (
+            f"; not all of {', '.join(f'`{name}`' for name in left)}, and rows of fewer seeds than others may mislead"
+        )
+    return Measured(complete=not left, text=text)
+
+
+def verdict(block: Block, rows: Sequence[Row]) -> str:
+    """What one student's rows say, in a few sentences.
+
+    Args:
+        block: the rows' block.
         rows: of one student, the most robust first.
     """
+    return " ".join(filter(None, [_compared(rows), _effects(block, rows)]))
+
+
+def _compared(rows: Sequence[Row]) -> str:
     first = rows[0]
     best = f"Most robust: {named(first)} ({percent(first.robust.value)})"
     compared = [row for row in rows if row.difference is not None]
@@ -59,6 +104,21 @@ def verdict(rows: Sequence[Row]) -> str:
         f"{_undecided(tested)}. "
         f"Clean accuracy above its: {_list(clean, 1)}; below: {_list(clean, -1)}. "
         f"W-Robust above its: {_list(balanced, 1)}; below: {_list(balanced, -1)}."
+    )
+
+
+def _effects(block: Block, rows: Sequence[Row]) -> str:
+    """What each key of a grid does on average, where rows are compared with a point of it and not with a baseline."""
+    if any(row.against in block.methods for row in rows):
+        return ""
+    told: dict[tuple[str, str], list[Effect]] = {}
+    for effect in main_effects(block, rows):
+        told.setdefault((effect.key.rpartition(".")[2], effect.first), []).append(effect)
+    return " ".join(
+        f"`{key}` on average over {found[0].settings} settings of the rest, from {first}: "
+        + "; ".join(f"{effect.value}: {told_difference(effect.difference)}" for effect in found)
+        + "."
+        for (key, first), found in told.items()
     )
 
 
@@ -105,17 +165,16 @@ def keeping(suite: Suite, records: Sequence[Record]) -> str:
         best = max(methods, key=lambda method: _mean(methods[method], kept))
         theirs = teacher_of(methods[best][0])
         assert theirs is not None
+        shown = [(f"`{best}`", percent(_mean(methods[best], kept)), methods[best])]
         untaught = [
             r for r in records if r["student"] == student and r["method"] == suite.baseline and not r["teachers"]
         ]
-        for method, mine in ((best, methods[best]), (suite.baseline, untaught)):
-            if not mine:
-                continue
+        if untaught:
+            shown.append((f"`{suite.baseline}` (no teacher)", "", untaught))
+        for name, share_kept, mine in shown:
             # student and teacher are measured on the same samples
             size = mine[0]["parameters"] / theirs["parameters"]
             robust = fmean(record["robust"] / theirs["robust"] for record in mine)
-            share_kept = percent(_mean(mine, kept)) if mine[0]["teachers"] else ""
-            name = f"`{method}`" if mine[0]["teachers"] else f"`{method}` (no teacher)"
             lines.append(
                 [f"`{student}`", f"{100 * size:.1f} %", name, share_kept, percent(robust), f"{robust / size:.1f} ×"]
             )

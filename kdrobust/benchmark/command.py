@@ -103,13 +103,25 @@ def told_plan(suite: Suite, blocks: Sequence[Block], results: Path, processes: i
         results: where records are kept.
         processes: how many side by side.
     """
-    everything = _all_records(suite, results)
+    by_block = {name: read_records(records_path(results, suite.name, name)) for name in suite.blocks}
+    everything = [record for records in by_block.values() for record in records]
     lines = [f"{suite.name}: {suite.summary}"]
+    if not everything:
+        lines.append(
+            f"  {results}: holds no records of it; results= names the folder, benchmarks/results of a checkout"
+        )
     for block in blocks:
         jobs = jobs_of(suite, block)
         done = settled(jobs, everything)
         left = [job for job in jobs if job.digest not in done]
-        guesses = [guess for job in left if (guess := _expected(job, everything)) is not None]
+        # another evaluation takes another time
+        alike = [
+            record
+            for name, records in by_block.items()
+            for record in records
+            if suite.blocks[name].evaluation == block.evaluation
+        ]
+        guesses = [guess for job in left if (guess := _expected(job, alike)) is not None]
         if not left:
             time_left = "nothing left to do"
         elif len(guesses) == len(left):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kdrobust.benchmark.answers import verdict
+from kdrobust.benchmark.answers import measured, verdict
 from kdrobust.benchmark.page import COMMITTED, columns_of, remarks, told_terms
 from kdrobust.benchmark.records import Record
 from kdrobust.benchmark.rows import read_all, rows_of
@@ -15,7 +15,7 @@ from kdrobust.benchmark.suite import Block, Suite, read_suite
 
 #: Blocks whose rows are methods on equal terms, each with its own terms.
 RANKED = {
-    "main": "same epochs, the papers' hyper-parameters",
+    "main": "same epochs, the methods' own hyper-parameters",
     "tuned": "same epochs, tuned by the same number of trials on validation data",
     "equal_passes": "same student passes",
 }
@@ -63,13 +63,15 @@ def _section(suite: Suite, block: Block, terms: str, found: Mapping[str, Sequenc
     rows = rows_of(suite, block, found[block.name])
     if not rows:
         return "\n".join([*parts, '<p class="note">Not yet measured.</p>'])
+    if not (told := measured(suite, block, found[block.name])).complete:
+        parts.append(f'<p class="note">{_marked(told.text)}.</p>')
     for student in suite.students:
         mine = [row for row in rows if row.student == student]
         if not mine:
             continue
         parts.append(f'<h3>{html.escape(student)}</h3>\n<p class="note">{html.escape(told_terms(mine))}</p>')
         parts.append(_table(columns_of(block, mine, found)))
-        parts.append(f'<p class="note">{_marked(verdict(mine))}</p>')
+        parts.append(f'<p class="note">{_marked(verdict(block, mine))}</p>')
         parts += [f'<p class="note">{_marked(note)}</p>' for note in remarks(mine)]
     return "\n".join(parts)
 

@@ -9,10 +9,9 @@ from statistics import fmean
 from typing import Any
 
 from kdrobust import listing
-from kdrobust.benchmark.answers import in_short, keeping, verdict
+from kdrobust.benchmark.answers import in_short, keeping, measured, verdict
 from kdrobust.benchmark.kept import kept_teachers
-from kdrobust.benchmark.plan import jobs_of
-from kdrobust.benchmark.records import Record, settled
+from kdrobust.benchmark.records import Record
 from kdrobust.benchmark.rows import Row, read_all, rows_of, share
 from kdrobust.benchmark.suite import Block, Suite, read_suite
 from kdrobust.benchmark.tables import (
@@ -74,7 +73,8 @@ t interval (95 %); nothing here was typed by hand. Also as a [leaderboard](leade
   block: a row whose interval leaves out 0 may still not be told apart. **Bold**: p < 0.05 after correction, *beyond
   seed noise*. *clean difference* and *W-Robust difference* are families of their own, tested alike; *W-Robust* is the
   mean of clean and robust accuracy (Zhao et al., ECCV 2022). "Cannot be told apart" is not "equal": the interval says
-  how far apart they may be.
+  how far apart they may be. Under a grid of settings stands what each of its keys does on average over everything
+  else that varies there: one figure a seed, tested over seeds, with Holm's correction among a block's averages.
 - Seed noise is not all there is. The same samples test every model: two models whose answers under attack differ on 3
   to 9 % of 2,000 samples have a standard error of 0.4 to 0.7 points from the draw of samples alone, which no interval
   here contains. Differences below a point may not survive another test set, and another teacher may order methods
@@ -136,9 +136,8 @@ def _conditions(suite: Suite) -> str:
 
 
 def _section(suite: Suite, block: Block, found: Mapping[str, Sequence[Record]]) -> str:
-    jobs, records = jobs_of(suite, block), found[block.name]
-    done = len(settled(jobs, records))
-    title = f"### {block.question}\n\nBlock `{block.name}`: {done} of {len(jobs)} trainings measured."
+    records = found[block.name]
+    title = f"### {block.question}\n\nBlock `{block.name}`: {measured(suite, block, records).text}."
     parts = [title, *([_list(block.notes)] if block.notes else [])]
     if not records:
         return "\n\n".join([*parts, _NOT_MEASURED])
@@ -150,7 +149,7 @@ def _section(suite: Suite, block: Block, found: Mapping[str, Sequence[Record]]) 
             continue
         parts.append(f"**`{student}`**: {told_terms(mine)}.")
         parts.append(markdown_table(columns_of(block, mine, found)))
-        parts.append(verdict(mine))
+        parts.append(verdict(block, mine))
     return "\n\n".join([*parts, *remarks(rows)])
 
 

@@ -52,11 +52,6 @@ class Row:
         return self.differences["robust"]
 
     @property
-    def reasons(self) -> list[str]:
-        """Why trust checks call some seed's figure unreliable; empty where none does."""
-        return sorted({reason for record in self.records for reason in record["reasons"]})
-
-    @property
     def unreliable(self) -> bool:
         """Whether a trust check failed on some seed."""
         return any(record["unreliable"] for record in self.records)

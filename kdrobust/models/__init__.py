@@ -1,6 +1,7 @@
 """Architectures, the normalising classifier, feature taps, and checkpoints."""
 
 from kdrobust.models.checkpoint import (
+    check_class_names,
     check_spec,
     checkpoint_payload,
     file_hash,
@@ -48,6 +49,7 @@ __all__ = [
     "WideResNet",
     "build_classifier",
     "check_answers",
+    "check_class_names",
     "check_spec",
     "checkpoint_payload",
     "file_hash",

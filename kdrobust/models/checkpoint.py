@@ -22,6 +22,7 @@ from kdrobust.spec import InputSpec
 from kdrobust.tracking import damage
 
 FORMAT = 1
+_REMEDY = "data=... must name what it was trained on"
 _PREFIX = "model."
 _NETWORKS = "kdrobust.models."
 
@@ -160,7 +161,11 @@ def stored_spec(checkpoint: Mapping[str, Any]) -> InputSpec:
 
 
 def check_spec(
-    checkpoint: Mapping[str, Any], spec: InputSpec, path: str | Path, *, remedy: str = "choose its own data=..."
+    checkpoint: Mapping[str, Any],
+    spec: InputSpec,
+    path: str | Path,
+    *,
+    remedy: str = _REMEDY,
 ) -> None:
     """Refuse a model of other data.
 
@@ -180,7 +185,7 @@ def fit(stored: InputSpec, spec: InputSpec, path: str | Path, *, remedy: str) ->
     """As `check_spec`, of a model that is known by its spec alone."""
     if stored.classes != spec.classes:
         raise CheckpointError(
-            f"{path}: the model has {stored.classes} classes, the data have {spec.classes}; choose its own data=..."
+            f"{path}: the model has {stored.classes} classes, the data have {spec.classes}; {_REMEDY}"
         )
     if stored.shape != spec.shape:
         raise CheckpointError(f"{path}: the model takes inputs {stored.shape}, the data are {spec.shape}; {remedy}")
@@ -188,6 +193,23 @@ def fit(stored: InputSpec, spec: InputSpec, path: str | Path, *, remedy: str) ->
         own, given = getattr(stored, key), getattr(spec, key)
         if own != given:
             raise CheckpointError(f"{path}: the model was built for {key} {own}, the data have {given}; {remedy}")
+
+
+def check_class_names(own: InputSpec, spec: InputSpec, what: str, *, remedy: str = _REMEDY) -> None:
+    """Refuse a model whose classes the data call otherwise: as many of them are not the same ones.
+
+    Args:
+        own: of the data the model was trained on.
+        spec: of the data it shall answer for.
+        what: begins the refusal.
+        remedy: ends it.
+
+    Raises:
+        CheckpointError: both name their classes, and differ.
+    """
+    for place, (mine, theirs) in enumerate(zip(own.class_names or (), spec.class_names or (), strict=False)):
+        if mine != theirs:
+            raise CheckpointError(f"{what}: its class {place} is {mine!r}, the data call it {theirs!r}; {remedy}")
 
 
 def _build(node: Mapping[str, Any], spec: InputSpec, path: str | Path) -> nn.Module:

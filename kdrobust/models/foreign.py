@@ -170,7 +170,8 @@ def check_answers(model: nn.Module, inputs: Tensor, *, classes: int, what: str) 
         raise CheckpointError(f"{what}: the model returns {found} for {len(inputs)} inputs; expected logits [B, K]")
     if logits.shape[1] != classes:
         raise CheckpointError(
-            f"{what}: the model has {logits.shape[1]} classes, the data have {classes}; choose its own data=..."
+            f"{what}: the model has {logits.shape[1]} classes, the data have {classes}; data=... must name what it was "
+            "trained on"
         )
     return logits
 

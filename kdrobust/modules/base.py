@@ -73,6 +73,9 @@ class RobustModule(pl.LightningModule):
         self.objective = objective
         self.seed = seed
         self.payload = dict(payload or {})
+        if not objective.needs_attack and "threat" in self.payload:
+            # the config's threat is then only what validation measured
+            self.payload["threat"] = {}
         self._optimizer = optimizer
         self._scheduler = scheduler
         # a plain dict keeps the teachers out of parameters(), state_dict() and DDP

@@ -140,9 +140,9 @@ def attack_title(key: str) -> str:
 
 
 def number_text(value: float) -> str:
-    """A radius or step as text; whole multiples of 1/255 as such."""
+    """A radius or step as text; whole multiples of 1/255 as such, but where two decimals say it."""
     levels = value * 255
-    if value and abs(levels - round(levels)) < 1e-6 and round(levels) < 255:
+    if abs(value - round(value, 2)) > 1e-9 and abs(levels - round(levels)) < 1e-6 and round(levels) < 255:
         return f"{round(levels)}/255"
     return f"{value:.4g}"
 

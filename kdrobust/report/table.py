@@ -42,8 +42,13 @@ def accuracy_text(figure: Figure, *, interval: bool = False) -> str:
 
 def _keys(rows: Sequence[Row]) -> list[str]:
     keys = list(dict.fromkeys(key for row in rows for key in row.figures if key != "worst_case"))
-    # beside one iterative attack the worst case says hardly more than that attack does
-    return [*keys, "worst_case"] if len(keys) > 3 else keys
+    # beside one iterative attack the worst case mostly says what that attack does
+    below = any(
+        row.figures["worst_case"].mean < row.figures[keys[-1]].mean
+        for row in rows
+        if {"worst_case", keys[-1]} <= row.figures.keys()
+    )
+    return [*keys, "worst_case"] if len(keys) > 3 or below else keys
 
 
 def _cells(row: Row, keys: Sequence[str]) -> list[str]:
@@ -70,6 +75,7 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = ["Accuracies in per cent of all n samples; wrong without attack counts as broken."]
     threats = dict.fromkeys(threat_text(row.setting["threat"]) for row in read)
     lines.append("Threat: " + "; ".join(threats) + ".")
+    lines += _trained_for(rows)
     attacks = {key: value["spec"] for row in read for key, value in row.setting["attacks"].items()}
     lines.append("Attacks: " + "; ".join(attack_text(key, spec) for key, spec in attacks.items()) + ".")
     lines += [
@@ -90,6 +96,22 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     lines.append(_verdict(read))
     lines += [f"{_MARK} {row.name}: unreliable: {reason}" for row in read for reason in row.reasons]
     return lines
+
+
+def _trained_for(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line a model that was trained against another threat than any it is measured under."""
+    measured: dict[tuple[str, str], bool] = {}
+    for row in rows:
+        result = row["results"][0]
+        trained = result.get("trained_for")
+        if trained:
+            # at several radii a model has a row each
+            model = row["name"].partition(" (")[0], threat_text(trained)
+            same = threat_text(trained) == threat_text(result["evaluation"]["threat"])
+            measured[model] = measured.get(model, False) or same
+    return [
+        f"{name} was trained against another threat: {threat}." for (name, threat), same in measured.items() if not same
+    ]
 
 
 def _verdict(rows: Sequence[Row]) -> str:

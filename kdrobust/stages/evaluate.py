@@ -49,7 +49,7 @@ from kdrobust.stages.subject import Subject, load_subjects, require_subject, sub
 from kdrobust.tracking import is_main_process, write_json, write_result
 
 #: What a result says of its first model.
-_SHOWN = ("model", "checkpoint", "subject", "evaluation", "corruptions")
+_SHOWN = ("model", "checkpoint", "subject", "trained_for", "evaluation", "corruptions")
 
 
 def run(cfg: DictConfig, folder: Path) -> float | None:
@@ -99,11 +99,7 @@ def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
             **result_header(cfg, digest),
             "data": data_header(data),
             "threat": first["evaluation"]["threat"],
-            **{
-                key: first[key]
-                for key in ("model", "checkpoint", "subject", "evaluation", "corruptions")
-                if key in first
-            },
+            **{key: first[key] for key in _SHOWN if key in first},
             "seconds": round(time.monotonic() - started, 3),
             "files": {key: name for report in reports for key, name in report[-1]["files"].items()},
         }

@@ -12,10 +12,13 @@ from torch import nn
 from kdrobust.config import instantiate
 from kdrobust.data.transformed import build_transform
 from kdrobust.errors import UsageError
-from kdrobust.models import Classifier, fit, read_checkpoint, restore_classifier, stored_spec
+from kdrobust.models import Classifier, check_class_names, fit, read_checkpoint, restore_classifier, stored_spec
 from kdrobust.spec import InputSpec
 
-_REMEDY = "choose its own data=..., or what turns the data's inputs into the teacher's: transform@teacher.transform=..."
+_REMEDY = (
+    "data=... must name what it was trained on, or transform@teacher.transform=... what turns the data's inputs into "
+    "the teacher's"
+)
 
 
 def shown_spec(spec: InputSpec, transform: Any, key: str = "teacher") -> InputSpec:
@@ -48,16 +51,11 @@ def check_teacher(own: InputSpec, spec: InputSpec, transform: Any, what: str, ke
         key: whose it is, for errors.
 
     Raises:
-        CheckpointError: inputs of another form, or another number of classes.
-        UsageError: as many classes of other names.
+        CheckpointError: inputs of another form, another number of classes, or as many of other names.
     """
     fit(own, shown_spec(spec, transform, key), what, remedy=_REMEDY)
-    if own.class_names and spec.class_names and own.class_names != spec.class_names:
-        place = next(number for number in range(own.classes) if own.class_names[number] != spec.class_names[number])
-        raise UsageError(
-            f"{what}: its class {place} is {own.class_names[place]!r}, the student's data call it "
-            f"{spec.class_names[place]!r}; teacher and student need the same classes in the same order"
-        )
+    remedy = "teacher and student need the same classes in the same order"
+    check_class_names(own, spec, what, remedy=remedy)
 
 
 def restore_teacher(

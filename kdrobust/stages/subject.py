@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from torch import nn
 from kdrobust.attacks import check_logits
 from kdrobust.config import to_plain
 from kdrobust.data import DataModule
-from kdrobust.errors import UsageError
+from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.models import (
     check_answers,
+    check_class_names,
     check_spec,
     file_hash,
     load_imported,
@@ -27,6 +28,7 @@ from kdrobust.models import (
     normalised,
     read_checkpoint,
     restore_classifier,
+    stored_spec,
 )
 from kdrobust.stages.setup import require_file
 from kdrobust.stages.shown import restore_teacher
@@ -53,15 +55,18 @@ class Subject:
         name: short, for tables: the checkpoint's folder, or the foreign model's own name.
         origin: where it comes from, plain values: `path` and `sha256` of a checkpoint, or `source`, `name` and what
             else decides which model that is.
+        threat: the threat model it was trained against, plain values; empty where none is known.
     """
 
     model: nn.Module
     name: str
     origin: dict[str, Any]
+    threat: dict[str, Any] = field(default_factory=dict)
 
     def header(self) -> dict[str, Any]:
-        """The part of `result.json` that says what was measured: `checkpoint`, or `subject` for a foreign model."""
-        return {"checkpoint" if "source" not in self.origin else "subject": self.origin}
+        """What `result.json` says of it: `checkpoint`, or `subject` of a foreign model; `trained_for` where known."""
+        trained = {"trained_for": self.threat} if self.threat else {}
+        return {"checkpoint" if "source" not in self.origin else "subject": self.origin, **trained}
 
 
 def subject_problems(cfg: DictConfig) -> list[str]:
@@ -100,7 +105,11 @@ def require_subject(cfg: DictConfig) -> None:
     """
     node = _node(cfg)
     for path in checkpoints(cfg):
-        read_checkpoint(_checkpoint(path))
+        file = _checkpoint(path)
+        try:
+            read_checkpoint(file)
+        except CheckpointError as error:
+            raise CheckpointError(f"checkpoint={error}") from None
     if node.get("torchscript") is not None:
         load_torchscript(_script(node), trust=bool(node.get("trust")))
     _weights(node)
@@ -190,11 +199,18 @@ def own_subject(path: Path, data: DataModule) -> Subject:
     """A checkpoint of ours as a subject, checked against the data.
 
     Raises:
-        CheckpointError: see `kdrobust.models.restore_classifier`; or it belongs to other data.
+        CheckpointError: see `kdrobust.models.restore_classifier`; or it belongs to other data, or to as many classes
+            of other names.
     """
-    check_spec(read_checkpoint(path), data.spec, path)
-    origin = {"path": str(path), "sha256": file_hash(path)}
-    return Subject(model=restore_classifier(path).eval(), name=path.resolve().parent.name, origin=origin)
+    checkpoint, told = read_checkpoint(path), f"checkpoint={path}"
+    check_spec(checkpoint, data.spec, told)
+    check_class_names(stored_spec(checkpoint), data.spec, told)
+    return Subject(
+        model=restore_classifier(path).eval(),
+        name=path.resolve().parent.name,
+        origin={"path": str(path), "sha256": file_hash(path)},
+        threat=dict(checkpoint["kdrobust"].get("threat") or {}),
+    )
 
 
 def _load(

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from kdrobust.benchmark import command, work
-from kdrobust.benchmark.records import read_records
+from kdrobust.benchmark.records import read_records, records_path, write_records
 from kdrobust.cli import main
 from kdrobust.models import file_hash
-from tests.benchmark.suites import record
+from tests.benchmark.suites import record, records, suite
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +70,30 @@ def test_pieces_add_up(quick, monkeypatch, capsys):
     assert main(["benchmark", "suite=tiny", "methods=rslad,trades", "blocks=main"]) == 0
     assert [entry["method"] for entry in read_records(quick)] == ["rslad", "trades"]
     assert main(["benchmark", "suite=tiny", "plan"]) == 0
-    assert "4 jobs, 1 recorded; about 45 s to go" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "4 jobs, 1 recorded; about 45 s to go" in told
+    assert "holds no records" not in told
+    assert main(["benchmark", "suite=tiny", "plan", "results=elsewhere"]) == 0
+    told = capsys.readouterr().out
+    assert "\n  elsewhere: holds no records of it; results= names the folder" in told
+    assert "4 jobs, 0 recorded; no estimate" in told
     monkeypatch.setattr(command, "time", type("Clock", (), {"monotonic": staticmethod(lambda: -1e9)}))
     assert main(["benchmark", "suite=tiny", "limit_minutes=1"]) == 0
     assert "3 jobs left; the same command goes on with them" in capsys.readouterr().out
     monkeypatch.undo()
+
+
+def test_an_evaluation_of_its_own_is_not_guessed_from_others(tmp_path):
+    made = suite()
+    for name in ("main", "ladder"):
+        told = records(made, name)[:-1]
+        write_records(records_path(tmp_path, "trial", name), made, made.blocks[name], told)
+        lines = command.told_plan(made, list(made.blocks.values()), tmp_path).splitlines()
+        known = [line for line in lines if "to go" in line]
+        assert [line.split(":")[0].strip() for line in known] == {
+            "main": ["main", "cost", "tuned"],
+            "ladder": ["main", "cost", "ladder", "tuned"],
+        }[name]
 
 
 def test_a_failed_job_is_told_and_the_others_kept(quick, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """What is committed under benchmarks/results: asked for as it stands, by the configuration of today, teachers beside it."""
 
+import json
 import re
 
 from kdrobust.benchmark.kept import kept_folder
@@ -17,6 +18,7 @@ def test_committed_records_answer_what_their_suite_asks_now():
     for path in sorted(root.glob("*/*.json")):
         made = read_suite(path.parent.name)
         asked = {job.digest for job in jobs_of(made, made.blocks[path.stem])}
+        assert json.loads(path.read_text())["question"] == made.blocks[path.stem].question
         for entry in read_records(path):
             if entry["method"] in made.blocks[path.stem].methods:
                 assert entry["digest"] in asked, f"{path}: {entry['method']} was measured with other settings"

@@ -45,7 +45,7 @@ def test_rows_are_means_compared_seed_by_seed(made):
     assert (gentle.difference.corrected, standard.difference.corrected > 0.5) == (0.0, True)
     assert told_difference(gentle.difference) == "**+10.0 [+10.0, +10.0], p < 0.001**"
     assert told_difference(baseline.difference) == short_difference(None) == ""
-    told = verdict(rows[:3])
+    told = verdict(made.blocks["main"], rows[:3])
     assert "Most robust: `gentle` (71.0), **+10.0 [+10.0, +10.0], p < 0.001** from `pgd_at`." in told
     assert "More robust than `pgd_at` beyond seed noise: `gentle` (+10.0); less: none; 1 of 2 cannot be told" in told
     assert "Clean accuracy above its: none; below: none." in told
@@ -61,7 +61,7 @@ def test_clean_accuracy_is_compared_too(made):
     # -1, -2 and -3: p = 0.074 of two
     assert short_difference(found["gentle"]) == "-2.0"
     assert found["gentle"].corrected == pytest.approx(0.0742, abs=1e-4)
-    told = verdict([row for row in rows if row.student == "small"])
+    told = verdict(made.blocks["main"], [row for row in rows if row.student == "small"])
     # half of +4, of the same robust accuracy
     assert {row.method: row.means["w_robust"].value for row in rows}["standard"] == pytest.approx(0.725)
     assert told.endswith("W-Robust above its: `standard` (+2.0); below: none.")
@@ -80,7 +80,7 @@ def test_one_seed_is_told_without_an_interval(made):
     rows = rows_of(made, made.blocks["main"], found)
     assert told_difference(rows[0].difference) == "+10.0 (one seed)"
     assert not rows[0].difference.beyond_noise
-    assert verdict(rows[:3]).endswith("One seed: no difference can be told from noise.")
+    assert verdict(made.blocks["main"], rows[:3]).endswith("One seed: no difference can be told from noise.")
     assert columns_of(made.blocks["main"], rows[:3], {})[1][4] == "70.0"
 
 
@@ -295,6 +295,13 @@ def test_the_leaderboard_holds_the_same_rows_escaped(measured):
     assert "**" not in text
     assert "`" not in text
     assert text.count("Not yet measured") == 1
+    assert "trainings measured" not in text
+
+
+def test_the_leaderboard_says_what_a_block_lacks(measured, made):
+    write_records(records_path(measured, "trial", "main"), made, made.blocks["main"], records(made, of=invented)[:-2])
+    text = leaderboard_module.leaderboard(measured)
+    assert '<p class="note">16 of 18 trainings measured; not all of <code>' in text
     assert "<script" not in text
 
 

@@ -89,6 +89,34 @@ def test_footnotes_say_what_ran(rows):
     assert "±" not in "\n".join(footnotes(rows[:1]))
 
 
+def test_the_worst_case_is_shown_where_no_attack_tells_it(result):
+    hard, easy = ({"name": name, "results": [result(900, 640, 650)]} for name in "ab")
+    easy["results"] = [result(900, 700, 650)]
+    assert "worst case" not in comparison_markdown([easy])
+    heading, _, *lines = comparison_markdown([easy, hard]).splitlines()[:4]
+    assert "| PGD-20 | worst case [95 % CI] |" in heading
+    assert "| 65.0 | 65.0 [62.0–67.9] |" in lines[0]
+    assert "| 65.0 | 64.0 [61.0–66.9] |" in lines[1]
+
+
+def test_a_model_trained_against_another_threat_is_told_so(result):
+    def row(name, **trained_for):
+        evaluated = result(900, 700, 650)
+        return {
+            "name": name,
+            "results": [{"evaluation": evaluated, **({"trained_for": trained_for} if trained_for else {})}],
+        }
+
+    small, same, unknown = row("a", norm="linf", eps=8 / 255), row("b", norm="linf", eps=0.1), row("c")
+    told = "a was trained against another threat: ℓ∞, ε = 8/255."
+    assert [line for line in footnotes([small, same, unknown]) if "another threat" in line] == [told]
+    # at two radii, one of which is its own
+    others = [row("a (ℓ∞, ε = 0.1)", norm="linf", eps=0.2), row("a (ℓ∞, ε = 0.2)", norm="linf", eps=0.2)]
+    assert "another threat" in "\n".join(footnotes(others[:1]))
+    others[1]["results"][0]["evaluation"] = result(900, 600, 500, eps=0.2)
+    assert "another threat" not in "\n".join(footnotes(others))
+
+
 def test_unreliable_figures_are_marked_with_the_reason(result, rows):
     bad = result(900, 700, 650, checks=[("S6", "fail", "no gradient on 62.5 %"), ("S5", "warn", "1 of 128")])
     doubtful = result(900, 700, 650, checks=[("S5", "warn", "1 of 128")])
@@ -172,7 +200,8 @@ def test_names_do_not_break_the_table(result):
 
 
 def test_radii_are_written_as_this_field_writes_them():
-    assert [number_text(value) for value in (8 / 255, 0.1, 0.5, 0.031, 0.0)] == ["8/255", "0.1", "0.5", "0.031", "0"]
+    radii = (8 / 255, 0.1, 0.2, 0.5, 0.031, 0.0)
+    assert [number_text(value) for value in radii] == ["8/255", "0.1", "0.2", "0.5", "0.031", "0"]
     assert threat_text({"norm": "l2", "eps": 0.5}) == "ℓ2, ε = 0.5"
     spec = {"steps": 50, "step_size": 2 / 255, "goal": "margin", "start": "uniform", "restarts": 5}
     assert attack_text("margin50x5", spec) == "margin PGD-50×5: 50 steps of 2/255 on margin, uniform start, 5 restarts"

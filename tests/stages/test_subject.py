@@ -158,6 +158,26 @@ def test_models_that_do_not_fit(mine, capsys, arguments, words):
     assert all(word in error for word in words), error
 
 
+def test_a_checkpoint_of_other_data_or_none_at_all(workplace, trained, capsys):
+    """As many classes, of inputs of the same form, but not the same ones."""
+    generator = np.random.default_rng(0)
+    arrays = {
+        f"{kind}_{split}": generator.random((60, 1, 8, 8), dtype=np.float32) if kind == "x" else np.arange(60) % 10
+        for kind in "xy"
+        for split in ("train", "test")
+    }
+    names = ["cat", "dog", *"cdefghij"]
+    np.savez(workplace.folder / "animals.npz", **arrays, class_names=np.array(names))
+    best = trained / "best.ckpt"
+    workplace.run("evaluate", *QUICK, f"checkpoint={best}", "data=npz", "data.source.path=animals.npz", code=1)
+    told = f"checkpoint={best}: its class 0 is '0', the data call it 'cat'; data=... must name what it was trained on"
+    assert told in line(capsys)
+    workplace.run("evaluate", *QUICK, f"checkpoint={trained}", code=1)
+    assert f"checkpoint={trained}: is a folder; name the best.ckpt in it" in line(capsys)
+    workplace.run("evaluate", *QUICK, "checkpoint=animals.npz", code=1)
+    assert "checkpoint=animals.npz: damaged or no checkpoint" in line(capsys)
+
+
 def test_a_config_without_the_node_asks_for_a_checkpoint():
     """The pipeline's own evaluations have no `model`."""
     assert subject_problems(OmegaConf.create({"checkpoint": "a.ckpt"})) == []

@@ -99,8 +99,13 @@ def main(arguments: Sequence[str] = ()) -> int:
         print(
             f"{point.series}/{point.run}  {point.parameters:,} parameters  {point.flops:,} FLOPs  clean "
             f"{point.clean:.1%}  robust {point.robust:.1%} [{point.low:.1%}, {point.high:.1%}]{mark}"
+            f"  {point.n:,} {point.split} samples"
         )
-    print(f"{len(points)} models: {place / PLOT}, {place / CSV}")
+    if points[0].split == "validation":
+        print(
+            "validation figures: of the attack and the samples that chose each run's best epoch; evaluate, and compare"
+        )
+    print(f"{len(points)} model{'s' * (len(points) != 1)}: {place / PLOT}, {place / CSV}")
     return 0
 
 

@@ -143,7 +143,7 @@ def find_group(word: str, extra: Path | None = None) -> str:
 def _plural(group: str) -> str:
     if group.endswith("s") or group in ("data", "debug"):
         return group
-    return group + "s"
+    return group + ("es" if group.endswith("ch") else "s")
 
 
 def table(found: Sequence[Option]) -> str:

@@ -16,7 +16,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.build import first_line
+from kdrobust.config.check import distinct, summary
 from kdrobust.config.compose import load
+from kdrobust.config.interpolations import value_problems
+from kdrobust.config.schema import schema_problems
 from kdrobust.errors import KdrobustError, UsageError
 from kdrobust.refusal import without_trace
 from kdrobust.tracking.ranks import made_by
@@ -36,7 +39,7 @@ def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction, flags: 
         flags: of the command line, for a later resume.
 
     Raises:
-        UsageError: a job that cannot be composed; nothing has run then.
+        UsageError: a job that cannot be composed, or a value of the sweep that no job takes; nothing has run then.
         SweepError: some jobs failed.
     """
     if made_by() is not None:
@@ -44,6 +47,8 @@ def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction, flags: 
             f"-m: every process that {made_by()} started would run the sweep; leave it out: each job starts its own "
             "ranks (trainer=ddp), or a launcher does (hydra/launcher=submitit_slurm)"
         )
+    if cfg.get("search") is None:
+        _check_values(hydra, cfg, stage)
     callbacks = Callbacks(cfg)
     callbacks.on_multirun_start(config=cfg, config_name=stage)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
@@ -76,6 +81,24 @@ def _sweep(sweeper: Any, hydra: Hydra, cfg: DictConfig, stage: str, callbacks: C
     finally:
         session.finish(complete=complete)
     _tell_failures(jobs)
+
+
+def _check_values(hydra: Hydra, cfg: DictConfig, stage: str) -> None:
+    """Refuse what a single run would refuse of any value of a grid before its first job trains.
+
+    Raises:
+        UsageError: one line a problem.
+    """
+    problems: list[str] = []
+    for overrides in _one_value_each(list(cfg.hydra.overrides.task)):
+        try:
+            job = load(stage, overrides, loader=hydra.config_loader)
+        except UsageError:
+            # told by the sweeper, which composes every job before the first one runs
+            return
+        problems += [*schema_problems(job), *value_problems(job)]
+    if problems:
+        raise UsageError(summary(distinct(problems)))
 
 
 def _sweeper(cfg: DictConfig, context: HydraContext, task: TaskFunction) -> Any:

@@ -278,6 +278,16 @@ def test_a_wrong_number_is_one_line_before_any_folder_exists(folder: Path, runs:
     assert not (folder / "outputs").exists()
 
 
+def test_a_wrong_number_in_a_sweep_is_told_before_any_job(folder: Path, runs: list[Any], capsys: Capture) -> None:
+    (folder / "conf/recipe/two.yaml").write_text("# Two\ndefaults: [_base]\nx: ${mul:2,${threat.eps}}\n")
+    assert cli.main(["study", "-m", "recipe=two", "seed=0,1", "threat.eps=4/255,8/255,abc"]) == 2
+    assert capsys.readouterr().err == "threat.eps: expected a number or a fraction such as 8/255, got 'abc'\n"
+    assert runs == []
+    assert not (folder / "outputs").exists()
+    assert cli.main(["study", "-m", "recipe=two", "seed=0,1", "threat.eps=4/255"]) == 0
+    assert len(runs) == 2
+
+
 def test_hydra_s_own_commands_work(folder: Path, runs: list[Any], capsys: Capture) -> None:
     assert cli.main(["study", "--cfg", "job", "recipe=bold"]) == 0
     assert OmegaConf.create(capsys.readouterr().out).recipe.alpha == 0.5

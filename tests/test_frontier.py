@@ -48,6 +48,14 @@ def test_validation_figures_of_a_sweep(tmp_path):
     assert (points[0].low, points[0].high) == wilson(40, 100)
 
 
+def test_validation_figures_are_told_to_be_such(tmp_path, capsys):
+    folder = write(tmp_path / "width", a=trained(400, 0.5))
+    assert main(["frontier", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "  100 validation samples\nvalidation figures: of the attack and the samples that chose" in out
+    assert "\n1 model: " in out
+
+
 def test_evaluations_are_preferred_and_several_models_taken_apart(tmp_path):
     several = evaluated(100, 0.4)
     several["models"] = [{"name": name, "results": [evaluated(size, 0.3)]} for name, size in (("x", 10), ("y", 20))]
@@ -61,6 +69,9 @@ def test_table_and_plot(tmp_path, capsys):
     assert main(["frontier", str(one), str(two), "x=flops", f"out={tmp_path / 'out'}"]) == 0
     out = capsys.readouterr().out
     assert "width/a  100 parameters  1,000 FLOPs  clean 90.0%  robust 40.0%" in out
+    assert "  200 test samples\n" in out
+    assert "validation figures" not in out
+    assert "\n3 models: " in out
     rows = list(csv.DictReader((tmp_path / "out" / "frontier.csv").read_text().splitlines()))
     assert [(row["series"], row["flops"], row["undominated"]) for row in rows] == [
         ("width", "1000", "True"), ("pruned", "2000", "True"), ("width", "4000", "False"),

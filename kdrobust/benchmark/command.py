@@ -90,7 +90,9 @@ def main(arguments: Sequence[str] = ()) -> int:
     for block in blocks:
         failed += _run(suite, block, wish, until)
     if failed:
-        raise BenchmarkError("\n".join([f"{len(failed)} jobs failed:", *(f"  {line}" for line in failed)]))
+        raise BenchmarkError(
+            "\n".join([f"{len(failed)} job{'s' * (len(failed) != 1)} failed:", *(f"  {line}" for line in failed)])
+        )
     return 0
 
 

@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] = ()) -> int:
     path = write_report(wish.out or wish.folders[0], document)
     for line in document["problems"]:
         print(line)
-    print(f"{len(document['runs'])} entries: {path}")
+    entries = len(document["runs"])
+    print(f"{entries} {'entry' if entries == 1 else 'entries'}: {path}")
     return 0
 
 

@@ -107,7 +107,7 @@ def test_a_failed_job_is_told_and_the_others_kept(quick, monkeypatch, capsys):
     monkeypatch.setattr(work, "do", partly)
     assert main(["benchmark", "suite=tiny"]) == 1
     told = capsys.readouterr()
-    assert told.err == "1 jobs failed:\n  main: dtkd cnn_3k seed 0: digits: gone\n"
+    assert told.err == "1 job failed:\n  main: dtkd cnn_3k seed 0: digits: gone\n"
     assert len(json.loads(quick.read_text())["records"]) == 3
 
 

@@ -182,6 +182,12 @@ class DataModule(pl.LightningDataModule):
         self.prepare()
 
     @property
+    def announced(self) -> tuple[int, tuple[int, ...]] | None:
+        """Classes and shape where they are known before anything is read or downloaded; else None."""
+        form: tuple[int, tuple[int, ...]] | None = getattr(self.source, "form", None)
+        return form if self.transform is None else None
+
+    @property
     def spec(self) -> InputSpec:
         """Shape, classes, and the training split's mean and standard deviation (estimated, if it stays on disk)."""
         self.prepare()

@@ -44,6 +44,7 @@ _FAILURES = (
 @dataclass(frozen=True, kw_only=True)
 class _Kind:
     loader: str
+    form: tuple[int, tuple[int, ...]]
     folder: str
     files: tuple[str, ...]
     address: str
@@ -54,6 +55,7 @@ class _Kind:
 _KINDS = {
     "mnist": _Kind(
         loader="MNIST",
+        form=(10, (1, 28, 28)),
         folder="MNIST/raw",
         files=IDX_FILES,
         address="https://ossci-datasets.s3.amazonaws.com/mnist/",
@@ -62,6 +64,7 @@ _KINDS = {
     ),
     "fashion_mnist": _Kind(
         loader="FashionMNIST",
+        form=(10, (1, 28, 28)),
         folder="FashionMNIST/raw",
         files=IDX_FILES,
         address="https://github.com/zalandoresearch/fashion-mnist",
@@ -70,6 +73,7 @@ _KINDS = {
     ),
     "cifar10": _Kind(
         loader="CIFAR10",
+        form=(10, (3, 32, 32)),
         folder="cifar-10-batches-py",
         files=_CIFAR10,
         address="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
@@ -78,6 +82,7 @@ _KINDS = {
     ),
     "cifar100": _Kind(
         loader="CIFAR100",
+        form=(100, (3, 32, 32)),
         folder="cifar-100-python",
         files=("train", "test", "meta"),
         address="https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",
@@ -86,6 +91,7 @@ _KINDS = {
     ),
     "svhn": _Kind(
         loader="SVHN",
+        form=(10, (3, 32, 32)),
         folder="",
         files=("train_32x32.mat", "test_32x32.mat"),
         address="http://ufldl.stanford.edu/housenumbers/",
@@ -125,6 +131,11 @@ class TorchvisionImages:
         self.dataset = dataset
         self.download = download and verify
         self.verify = verify
+
+    @property
+    def form(self) -> tuple[int, tuple[int, ...]]:
+        """Classes and a sample's shape, known before anything is read."""
+        return _KINDS[self.dataset].form
 
     def present(self, root: Path) -> bool:
         """Whether all files are there, unpacked; their content is not looked at."""

@@ -2,6 +2,7 @@
 
 from kdrobust.models.checkpoint import (
     check_class_names,
+    check_form,
     check_spec,
     checkpoint_payload,
     file_hash,
@@ -50,6 +51,7 @@ __all__ = [
     "build_classifier",
     "check_answers",
     "check_class_names",
+    "check_form",
     "check_spec",
     "checkpoint_payload",
     "file_hash",

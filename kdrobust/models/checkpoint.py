@@ -183,16 +183,22 @@ def check_spec(
 
 def fit(stored: InputSpec, spec: InputSpec, path: str | Path, *, remedy: str) -> None:
     """As `check_spec`, of a model that is known by its spec alone."""
-    if stored.classes != spec.classes:
-        raise CheckpointError(
-            f"{path}: the model has {stored.classes} classes, the data have {spec.classes}; {_REMEDY}"
-        )
-    if stored.shape != spec.shape:
-        raise CheckpointError(f"{path}: the model takes inputs {stored.shape}, the data are {spec.shape}; {remedy}")
+    check_form(stored, (spec.classes, spec.shape), path, remedy=remedy)
     for key in ("bounds", "sample_rate"):
         own, given = getattr(stored, key), getattr(spec, key)
         if own != given:
             raise CheckpointError(f"{path}: the model was built for {key} {own}, the data have {given}; {remedy}")
+
+
+def check_form(
+    stored: InputSpec, form: tuple[int, tuple[int, ...]], path: str | Path, *, remedy: str = _REMEDY
+) -> None:
+    """The part of `check_spec` that can be told of data before they are read: their class count and shape."""
+    classes, shape = form
+    if stored.classes != classes:
+        raise CheckpointError(f"{path}: the model has {stored.classes} classes, the data have {classes}; {_REMEDY}")
+    if stored.shape != shape:
+        raise CheckpointError(f"{path}: the model takes inputs {stored.shape}, the data are {shape}; {remedy}")
 
 
 def check_class_names(own: InputSpec, spec: InputSpec, what: str, *, remedy: str = _REMEDY) -> None:

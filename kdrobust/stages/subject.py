@@ -13,12 +13,13 @@ from omegaconf import DictConfig, ListConfig
 from torch import nn
 
 from kdrobust.attacks import check_logits
-from kdrobust.config import to_plain
+from kdrobust.config import instantiate, to_plain
 from kdrobust.data import DataModule
 from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.models import (
     check_answers,
     check_class_names,
+    check_form,
     check_spec,
     file_hash,
     load_imported,
@@ -97,19 +98,22 @@ def subject_problems(cfg: DictConfig) -> list[str]:
 
 
 def require_subject(cfg: DictConfig) -> None:
-    """Refuse what can be refused before data are read: files that are missing or damaged, code without trust.
+    """Refuse what can be refused before data are read: files that are missing, damaged or of data of another form.
 
     Raises:
         UsageError: a file that does not exist, or a script that is not trusted.
-        CheckpointError: a checkpoint that cannot be read.
+        CheckpointError: a checkpoint that cannot be read, or of other data than are announced.
     """
     node = _node(cfg)
+    announced = instantiate(cfg.data).announced if cfg.get("data") is not None else None
     for path in checkpoints(cfg):
         file = _checkpoint(path)
         try:
-            read_checkpoint(file)
+            checkpoint = read_checkpoint(file)
         except CheckpointError as error:
             raise CheckpointError(f"checkpoint={error}") from None
+        if announced is not None:
+            check_form(stored_spec(checkpoint), announced, f"checkpoint={file}")
     if node.get("torchscript") is not None:
         load_torchscript(_script(node), trust=bool(node.get("trust")))
     _weights(node)

@@ -67,7 +67,11 @@ class TestIdx:
         raw = tmp_path / folder / "raw"
         write_idx(raw, ".gz", stripped_gzip) if packed else write_idx(raw)
         arrays = TorchvisionImages(dataset=dataset).load(tmp_path)
-        assert check_arrays(arrays) == 10
+        assert (
+            TorchvisionImages(dataset=dataset).form
+            == (check_arrays(arrays), arrays.x_train.shape[1:])
+            == (10, (1, 28, 28))
+        )
         assert (arrays.x_train == draw(30, 28, 28, seed=30)[0][:, None]).all()
         assert (arrays.x_test == draw(20, 28, 28, seed=20)[0][:, None]).all()
         assert arrays.y_test.tolist() == [*range(10)] * 2
@@ -157,7 +161,7 @@ class TestCifar:
     def test_cifar10(self, tmp_path):
         write_cifar(tmp_path, "cifar10")
         arrays = TorchvisionImages(dataset="cifar10", verify=False).load(tmp_path)
-        assert check_arrays(arrays) == 10
+        assert TorchvisionImages(dataset="cifar10").form == (check_arrays(arrays), (3, 32, 32))
         assert arrays.x_train.shape == (100, 3, 32, 32)
         assert arrays.x_train.dtype == np.uint8
         expected = np.concatenate([draw(20, 3072, seed=number)[0] for number in range(5)]).reshape(-1, 3, 32, 32)
@@ -169,7 +173,7 @@ class TestCifar:
     def test_cifar100(self, tmp_path):
         write_cifar(tmp_path, "cifar100")
         arrays = TorchvisionImages(dataset="cifar100", verify=False).load(tmp_path)
-        assert check_arrays(arrays) == 100
+        assert TorchvisionImages(dataset="cifar100").form == (check_arrays(arrays), arrays.x_train.shape[1:])
         assert (arrays.x_test == draw(200, 3072, seed=1)[0].reshape(-1, 3, 32, 32)).all()
         assert arrays.class_names[99] == "fine99"
 
@@ -232,7 +236,7 @@ class TestSvhn:
     def test_matlab_files(self, tmp_path):
         self.write(tmp_path)
         arrays = TorchvisionImages(dataset="svhn", verify=False).load(tmp_path)
-        assert check_arrays(arrays) == 10
+        assert TorchvisionImages(dataset="svhn").form == (check_arrays(arrays), arrays.x_train.shape[1:])
         assert (arrays.x_train == draw(30, 32, 32, 3, seed=30)[0].transpose(0, 3, 1, 2)).all()
         # "10" stands for the digit 0
         assert arrays.y_test.tolist() == [*range(10)] * 2

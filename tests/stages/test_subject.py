@@ -178,6 +178,13 @@ def test_a_checkpoint_of_other_data_or_none_at_all(workplace, trained, capsys):
     assert "checkpoint=animals.npz: damaged or no checkpoint" in line(capsys)
 
 
+def test_data_of_another_form_are_not_fetched_to_be_refused(workplace, trained, capsys):
+    best = trained / "best.ckpt"
+    workplace.run("evaluate", *QUICK, f"checkpoint={best}", "data=fashion_mnist", "data.root=nowhere", code=1)
+    assert f"checkpoint={best}: the model takes inputs (1, 8, 8), the data are (1, 28, 28); data=..." in line(capsys)
+    assert not (workplace.folder / "nowhere").exists()
+
+
 def test_a_config_without_the_node_asks_for_a_checkpoint():
     """The pipeline's own evaluations have no `model`."""
     assert subject_problems(OmegaConf.create({"checkpoint": "a.ckpt"})) == []

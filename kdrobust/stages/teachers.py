@@ -11,13 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from kdrobust.attacks import goals
-from kdrobust.config import run_folder, to_plain
+from kdrobust.config import instantiate, run_folder, to_plain
 from kdrobust.data import DataModule
 from kdrobust.errors import RunFolderBusyError, RunFolderError, UsageError
 from kdrobust.losses import Objective
 from kdrobust.models import file_hash, load_weights, read_checkpoint
 from kdrobust.modules import SharedAnswers
 from kdrobust.randomness import address
+from kdrobust.report import threat_text
 from kdrobust.stages.setup import log, new_classifier, prepare_data, require_file
 from kdrobust.stages.shown import check_teacher, restore_teacher, shown_spec
 from kdrobust.stages.stored import attach_stored, read_stored
@@ -249,11 +250,22 @@ def _load(
     model = restore_teacher(path, data.spec, node.get("transform"), _key(name)).eval().requires_grad_(False)
     if is_main_process():
         log.info("%s: %s", name, path)
+        _tell_other_threat(cfg, name, path)
     if _storable(cfg, objective, name) and not data.augmentations:
         stored = _store_once(cfg, name, path, data)
         # the teacher stays at hand: validation asks it about attacked inputs
         attach_stored(stored, read_stored(stored), data, name)
     return model, {"checkpoint": str(path), "sha256": file_hash(path), **_shown(node)}
+
+
+def _tell_other_threat(cfg: DictConfig, name: str, path: Path) -> None:
+    """Warn of a teacher that withstands something else than its student shall; one trained without attack is meant."""
+    trained = read_checkpoint(path)["kdrobust"].get("threat")
+    if not trained or teacher_node(cfg, name).get("transform") is not None:
+        return
+    theirs, own = threat_text(trained), threat_text(instantiate(cfg.threat).describe())
+    if theirs != own:
+        log.warning("%s: was trained against %s, the student is trained against %s", name, theirs, own)
 
 
 def _storable(cfg: DictConfig, objective: Objective, name: str) -> bool:

@@ -200,3 +200,19 @@ def test_what_differs_may_be_a_number_of_the_network_alone(checkpoint, data):
         new_partners(cfg, objective, data)
     node = teacher_node(made("method=mtard", "+teachers.robust.network.width=0.1")[0], "robust")
     assert (node.network.width, node.network.blocks) == (0.1, [1, 1])
+
+
+def test_a_teacher_of_another_threat_is_warned_of(checkpoint, data, caplog, tmp_path):
+    told = "teacher: was trained against ℓ∞, ε = 0.1, the student is trained against ℓ∞, ε = 8/255"
+    content = torch.load(checkpoint)
+    content["kdrobust"]["threat"] = {"norm": "linf", "eps": 0.1}
+    torch.save(content, tmp_path / "robust.ckpt")
+    for path, eps, warned in (
+        ("robust.ckpt", "8/255", True),
+        ("robust.ckpt", "0.1", False),
+        (checkpoint, "0.2", False),
+    ):
+        cfg, objective = made("method=rslad", f"teacher.checkpoint={tmp_path / path}", f"threat.eps={eps}")
+        load_teachers(cfg, objective, data)
+        assert (told in caplog.text) is ("trained against" in caplog.text) is warned
+        caplog.clear()

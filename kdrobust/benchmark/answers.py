@@ -12,6 +12,7 @@ from kdrobust.benchmark.records import Record, settled
 from kdrobust.benchmark.rows import Row, rows_of
 from kdrobust.benchmark.suite import Block, Suite
 from kdrobust.benchmark.tables import kept, named, percent, points, teacher_of, told_difference
+from kdrobust.report import threat_text
 from kdrobust.report.markdown import markdown_table
 
 
@@ -77,13 +78,17 @@ def measured(suite: Suite, block: Block, records: Sequence[Record]) -> Measured:
 
 
 def verdict(block: Block, rows: Sequence[Row]) -> str:
-    """What one student's rows say, in a few sentences.
+    """What one student's rows say, in a few sentences; of several threats each by itself.
 
     Args:
         block: the rows' block.
         rows: of one student, the most robust first.
     """
-    return " ".join(filter(None, [_compared(rows), _effects(block, rows)]))
+    threats: dict[str, list[Row]] = {}
+    for row in rows:
+        threats.setdefault(threat_text(row.records[0]["threat"]), []).append(row)
+    told = [f"At {threat}: {_compared(mine)}" for threat, mine in threats.items()]
+    return " ".join(filter(None, [*(told if len(told) > 1 else [_compared(rows)]), _effects(block, rows)]))
 
 
 def _compared(rows: Sequence[Row]) -> str:

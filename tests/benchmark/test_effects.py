@@ -79,6 +79,27 @@ def test_nobody_averages_over_methods_that_are_compared_with_a_baseline():
     assert "on average" not in verdict(block, rows)
 
 
+def test_robust_under_different_threats_is_not_compared():
+    grid = {"question": "Why?", "students": ["small"], "grid": {KEY: [0.1, 0.2]}}
+    made = suite(blocks={"main": {"question": "Who?"}, "grid": grid})
+    block = made.blocks["grid"]
+    best = {("gentle", "0.1"): 80, ("pgd_at", "0.2"): 40}
+
+    def told(job):
+        eps = job.values[KEY]
+        return {
+            "robust": best.get((job.method, eps), 70 if eps == "0.1" else 30) + job.seed,
+            "threat": {"norm": "linf", "eps": float(eps)},
+        }
+
+    text = verdict(block, rows_of(made, block, [record(job, **told(job)) for job in jobs_of(made, block)]))
+    near, far = text.split("At ℓ∞, ε = ")[1:]
+    assert near.startswith("0.1: Most robust: `gentle` eps=0.1 (81.0), **+10.0")
+    assert far.startswith(
+        "0.2: Most robust: `pgd_at` eps=0.2 (41.0). More robust than `pgd_at` beyond seed noise: none"
+    )
+
+
 def test_a_block_says_what_it_lacks(made):
     block, records, _ = found_of(made)
     assert measured(made, block, records).complete

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -90,9 +90,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     for block in blocks:
         failed += _run(suite, block, wish, until)
     if failed:
-        raise BenchmarkError(
-            "\n".join([f"{len(failed)} job{'s' * (len(failed) != 1)} failed:", *(f"  {line}" for line in failed)])
-        )
+        raise BenchmarkError("\n".join([f"{_counted(failed, 'job')} failed:", *(f"  {line}" for line in failed)]))
     return 0
 
 
@@ -134,10 +132,15 @@ def told_plan(suite: Suite, blocks: Sequence[Block], results: Path, processes: i
         lines.append(f"    {block.question}")
         grid = "".join(f" × {key.rpartition('.')[2]} {'|'.join(values)}" for key, values in block.grid.items())
         lines.append(
-            f"    {len(block.methods)} methods × {len(block.students)} students{grid} × {len(block.seeds)} seeds: "
+            f"    {_counted(block.methods, 'method')} × {_counted(block.students, 'student')}{grid} × "
+            f"{_counted(block.seeds, 'seed')}: "
             f"{', '.join(block.methods)}"
         )
     return "\n".join(lines)
+
+
+def _counted(things: Sized, name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
 
 
 def _expected(job: Job, records: Sequence[Record]) -> float | None:

@@ -103,7 +103,7 @@ def told_plan(suite: Suite, blocks: Sequence[Block], results: Path, processes: i
         results: where records are kept.
         processes: how many side by side.
     """
-    by_block = {name: read_records(records_path(results, suite.name, name)) for name in suite.blocks}
+    by_block = _by_block(suite, results)
     everything = [record for records in by_block.values() for record in records]
     lines = [f"{suite.name}: {suite.summary}"]
     if not everything:
@@ -133,8 +133,7 @@ def told_plan(suite: Suite, blocks: Sequence[Block], results: Path, processes: i
         grid = "".join(f" × {key.rpartition('.')[2]} {'|'.join(values)}" for key, values in block.grid.items())
         lines.append(
             f"    {_counted(block.methods, 'method')} × {_counted(block.students, 'student')}{grid} × "
-            f"{_counted(block.seeds, 'seed')}: "
-            f"{', '.join(block.methods)}"
+            f"{_counted(block.seeds, 'seed')}: {', '.join(block.methods)}"
         )
     return "\n".join(lines)
 
@@ -150,7 +149,11 @@ def _expected(job: Job, records: Sequence[Record]) -> float | None:
 
 
 def _all_records(suite: Suite, results: Path) -> list[Record]:
-    return [record for name in suite.blocks for record in read_records(records_path(results, suite.name, name))]
+    return [record for records in _by_block(suite, results).values() for record in records]
+
+
+def _by_block(suite: Suite, results: Path) -> dict[str, list[Record]]:
+    return {name: read_records(records_path(results, suite.name, name)) for name in suite.blocks}
 
 
 def _run(suite: Suite, block: Block, wish: _Wish, until: float | None) -> list[str]:

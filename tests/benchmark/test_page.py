@@ -296,6 +296,7 @@ def test_the_leaderboard_holds_the_same_rows_escaped(measured):
     assert "`" not in text
     assert text.count("Not yet measured") == 1
     assert "trainings measured" not in text
+    assert "<script" not in text
 
 
 def test_the_leaderboard_says_what_a_block_lacks(measured, made):

@@ -236,13 +236,18 @@ def _build(node: Mapping[str, Any], spec: InputSpec, path: str | Path) -> nn.Mod
         raise CheckpointError(f"{path}: its network {target} does not fit this version ({error})") from None
 
 
-def restore_classifier(path: str | Path) -> Classifier:
+def restore_classifier(path: str | Path, checkpoint: Mapping[str, Any] | None = None) -> Classifier:
     """Rebuild a model from its checkpoint alone.
+
+    Args:
+        path: the file, and what errors name.
+        checkpoint: what `read_checkpoint` has read there already; read here without.
 
     Raises:
         CheckpointError: see `read_checkpoint`; or a network that is not one of `kdrobust.models`.
     """
-    checkpoint = read_checkpoint(path)
+    if checkpoint is None:
+        checkpoint = read_checkpoint(path)
     spec, stored = stored_spec(checkpoint), checkpoint["kdrobust"]["model"]
     with torch.random.fork_rng(devices=[]):
         network = _build(stored["network"], spec, path)

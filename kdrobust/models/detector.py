@@ -56,7 +56,7 @@ class Detector(nn.Module):
         check_spec(checkpoint, inner, classifier)
         if not (pixels or logits or features):
             raise UsageError("network: a detector looks at something: set pixels, logits or features")
-        self.classifier = restore_classifier(classifier).eval().requires_grad_(False)
+        self.classifier = restore_classifier(classifier, checkpoint).eval().requires_grad_(False)
         self.features = list(features)
         try:
             shapes = tap_shapes(self.classifier, self.features, inner)

@@ -100,17 +100,21 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _trained_for(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line a model that was trained against another threat than any it is measured under."""
-    measured: dict[tuple[str, str], bool] = {}
+    measured: dict[tuple[str, str], tuple[str, bool]] = {}
     for row in rows:
         result = row["results"][0]
         trained = result.get("trained_for")
         if trained:
-            # at several radii a model has a row each
-            model = row["name"].partition(" (")[0], threat_text(trained)
-            same = threat_text(trained) == threat_text(result["evaluation"]["threat"])
-            measured[model] = measured.get(model, False) or same
+            told, name = threat_text(trained), row["name"]
+            # at several radii a model has a row each, named after it and its threat
+            model = (result.get("checkpoint") or {}).get("sha256") or name, told
+            shown, known = measured.get(model, (name, False))
+            shown = shown if shown == name else name.partition(" (")[0]
+            measured[model] = shown, known or told == threat_text(result["evaluation"]["threat"])
     return [
-        f"{name} was trained against another threat: {threat}." for (name, threat), same in measured.items() if not same
+        f"{name} was trained against another threat: {threat}."
+        for (_, threat), (name, same) in measured.items()
+        if not same
     ]
 
 

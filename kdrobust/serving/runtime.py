@@ -141,7 +141,7 @@ class TorchModel:
             threat=checkpoint["kdrobust"].get("threat") or {},
             checkpoint=file_hash(path),
         )
-        return cls(restore_classifier(path).eval(), metadata=metadata, format="checkpoint")
+        return cls(restore_classifier(path, checkpoint).eval(), metadata=metadata, format="checkpoint")
 
     @classmethod
     def of_script(cls, path: Path) -> TorchModel:

@@ -28,7 +28,7 @@ def run(cfg: DictConfig, folder: Path) -> None:
     path = require_file(cfg.checkpoint, "checkpoint", "train a model with `kdrobust teacher` or `kdrobust distill`")
     checkpoint = read_checkpoint(path)
     payload, spec = checkpoint["kdrobust"], stored_spec(checkpoint)
-    model = restore_classifier(path)
+    model = restore_classifier(path, checkpoint)
     pruned, network = prune_channels(model, payload["model"]["network"], spec=spec, amount=as_number(cfg.amount))
     with open_run(cfg, folder) as digest:
         told = checkpoint_payload(

@@ -59,14 +59,27 @@ def check_teacher(own: InputSpec, spec: InputSpec, transform: Any, what: str, ke
 
 
 def restore_teacher(
-    path: Path, spec: InputSpec, transform: DictConfig | Mapping[str, Any] | None, key: str = "teacher"
+    path: Path,
+    spec: InputSpec,
+    transform: DictConfig | Mapping[str, Any] | None,
+    key: str = "teacher",
+    checkpoint: Mapping[str, Any] | None = None,
 ) -> Classifier:
     """A teacher from its checkpoint, as it answers to the student's inputs: a transform is its first layer.
 
+    Args:
+        path: the file.
+        spec: of the student's data.
+        transform: what the teacher is shown of an input; none where both see the same.
+        key: whose it is, for errors.
+        checkpoint: what `kdrobust.models.read_checkpoint` has read there already; read here without.
+
     Raises: as `check_teacher`, and what `kdrobust.models.restore_classifier` raises.
     """
-    check_teacher(stored_spec(read_checkpoint(path)), spec, transform, f"{key}.checkpoint={path}", key)
-    model = restore_classifier(path)
+    if checkpoint is None:
+        checkpoint = read_checkpoint(path)
+    check_teacher(stored_spec(checkpoint), spec, transform, f"{key}.checkpoint={path}", key)
+    model = restore_classifier(path, checkpoint)
     if transform is not None:
         model.normalize = nn.Sequential(_built(spec, transform, key)[0], model.normalize)
     return model

@@ -210,7 +210,7 @@ def own_subject(path: Path, data: DataModule) -> Subject:
     check_spec(checkpoint, data.spec, told)
     check_class_names(stored_spec(checkpoint), data.spec, told)
     return Subject(
-        model=restore_classifier(path).eval(),
+        model=restore_classifier(path, checkpoint).eval(),
         name=path.resolve().parent.name,
         origin={"path": str(path), "sha256": file_hash(path)},
         threat=dict(checkpoint["kdrobust"].get("threat") or {}),

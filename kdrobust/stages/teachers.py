@@ -247,10 +247,12 @@ def _load(
         return None, {"outputs": str(folder), "sha256": manifest["checkpoint"]["sha256"]}
     _check_own_data(cfg, data, name)
     path = find_checkpoint(cfg, name)
-    model = restore_teacher(path, data.spec, node.get("transform"), _key(name)).eval().requires_grad_(False)
+    checkpoint = read_checkpoint(path)
+    model = restore_teacher(path, data.spec, node.get("transform"), _key(name), checkpoint)
+    model.eval().requires_grad_(False)
     if is_main_process():
         log.info("%s: %s", name, path)
-        _tell_other_threat(cfg, name, path)
+        _tell_other_threat(cfg, name, checkpoint)
     if _storable(cfg, objective, name) and not data.augmentations:
         stored = _store_once(cfg, name, path, data)
         # the teacher stays at hand: validation asks it about attacked inputs
@@ -258,9 +260,9 @@ def _load(
     return model, {"checkpoint": str(path), "sha256": file_hash(path), **_shown(node)}
 
 
-def _tell_other_threat(cfg: DictConfig, name: str, path: Path) -> None:
+def _tell_other_threat(cfg: DictConfig, name: str, checkpoint: Mapping[str, Any]) -> None:
     """Warn of a teacher that withstands something else than its student shall; one trained without attack is meant."""
-    trained = read_checkpoint(path)["kdrobust"].get("threat")
+    trained = checkpoint["kdrobust"].get("threat")
     if not trained or teacher_node(cfg, name).get("transform") is not None:
         return
     theirs, own = threat_text(trained), threat_text(instantiate(cfg.threat).describe())

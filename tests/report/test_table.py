@@ -104,7 +104,13 @@ def test_a_model_trained_against_another_threat_is_told_so(result):
         evaluated = result(900, 700, 650)
         return {
             "name": name,
-            "results": [{"evaluation": evaluated, **({"trained_for": trained_for} if trained_for else {})}],
+            "results": [
+                {
+                    "evaluation": evaluated,
+                    "checkpoint": {"path": "best.ckpt", "sha256": name[0]},
+                    **({"trained_for": trained_for} if trained_for else {}),
+                }
+            ],
         }
 
     small, same, unknown = row("a", norm="linf", eps=8 / 255), row("b", norm="linf", eps=0.1), row("c")
@@ -113,8 +119,12 @@ def test_a_model_trained_against_another_threat_is_told_so(result):
     # at two radii, one of which is its own
     others = [row("a (ℓ∞, ε = 0.1)", norm="linf", eps=0.2), row("a (ℓ∞, ε = 0.2)", norm="linf", eps=0.2)]
     assert "another threat" in "\n".join(footnotes(others[:1]))
+    assert "a was trained against another threat: ℓ∞, ε = 0.2." in footnotes(others)
     others[1]["results"][0]["evaluation"] = result(900, 600, 500, eps=0.2)
     assert "another threat" not in "\n".join(footnotes(others))
+    # two models whose names differ only in what stands in brackets
+    others = [row("a (long)", norm="linf", eps=0.2), row("b (long)", norm="linf", eps=0.1)]
+    assert "a (long) was trained against another threat: ℓ∞, ε = 0.2." in footnotes(others)
 
 
 def test_unreliable_figures_are_marked_with_the_reason(result, rows):

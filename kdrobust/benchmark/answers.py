@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from kdrobust.benchmark.effects import Effect, main_effects
+from kdrobust.benchmark.effects import main_effects, method_effects
 from kdrobust.benchmark.plan import jobs_of
 from kdrobust.benchmark.records import Record, settled
 from kdrobust.benchmark.rows import Row, rows_of
@@ -113,18 +113,20 @@ def _compared(rows: Sequence[Row]) -> str:
 
 
 def _effects(block: Block, rows: Sequence[Row]) -> str:
-    """What each key of a grid does on average, where rows are compared with a point of it and not with a baseline."""
-    if any(row.against in block.methods for row in rows):
-        return ""
-    told: dict[tuple[str, str], list[Effect]] = {}
-    for effect in main_effects(block, rows):
-        told.setdefault((effect.key.rpartition(".")[2], effect.first), []).append(effect)
-    return " ".join(
-        f"`{key}` on average over {found[0].settings} settings of the rest, from {first}: "
-        + "; ".join(f"{effect.value}: {told_difference(effect.difference)}" for effect in found)
-        + "."
-        for (key, first), found in told.items()
-    )
+    """What a grid does on average: to methods that are compared with a baseline, or else each of its keys by itself."""
+    against = next((row.against for row in rows if row.against in block.methods), None)
+    told: dict[str, list[str]] = {}
+    for effect in main_effects(block, rows) if against is None else method_effects(block, rows, against):
+        key, value = effect.key.rpartition(".")[2], effect.value
+        if effect.method:
+            title = f"Change of that from {key} {effect.first} to {value}"
+            value = f"`{effect.method}`"
+        elif against is None:
+            title = f"`{key}` on average over {effect.settings} settings of the rest, from {effect.first}"
+        else:
+            title, value = f"On average over {effect.settings} settings, from `{against}`", f"`{value}`"
+        told.setdefault(title, []).append(f"{value}: {told_difference(effect.difference)}")
+    return " ".join(f"{title}: {'; '.join(values)}." for title, values in told.items())
 
 
 def _undecided(tested: Sequence[Row]) -> str:

@@ -74,7 +74,9 @@ t interval (95 %); nothing here was typed by hand. Also as a [leaderboard](leade
   seed noise*. *clean difference* and *W-Robust difference* are families of their own, tested alike; *W-Robust* is the
   mean of clean and robust accuracy (Zhao et al., ECCV 2022). "Cannot be told apart" is not "equal": the interval says
   how far apart they may be. Under a grid of settings stands what each of its keys does on average over everything
-  else that varies there: one figure a seed, tested over seeds, with Holm's correction among a block's averages.
+  else that varies there; or, where methods are compared with a baseline, each method's difference from it on average
+  over the grid, and how far that grows or shrinks from a key's first value to its last: one figure a seed, tested over
+  seeds, with Holm's correction among a block's averages.
 - Seed noise is not all there is. The same samples test every model: two models whose answers under attack differ on 3
   to 9 % of 2,000 samples have a standard error of 0.4 to 0.7 points from the draw of samples alone, which no interval
   here contains. Differences below a point may not survive another test set, and another teacher may order methods

@@ -3,9 +3,10 @@
 import math
 
 import pytest
+from scipy import stats
 
 from kdrobust.benchmark.answers import in_short, measured, verdict
-from kdrobust.benchmark.effects import main_effects
+from kdrobust.benchmark.effects import main_effects, method_effects
 from kdrobust.benchmark.plan import jobs_of
 from kdrobust.benchmark.rows import rows_of
 from tests.benchmark.suites import record, suite
@@ -70,13 +71,54 @@ def test_the_answer_tells_averages_where_points_of_the_grid_are_compared(made):
     assert f"- **Why?**\n  - `small`: {told}" in in_short(made, {"main": [], "grid": records})
 
 
-def test_nobody_averages_over_methods_that_are_compared_with_a_baseline():
-    grid = {"question": "Why?", "students": ["small"], "grid": {KEY: [0.1, 0.2]}}
-    made = suite(blocks={"main": {"question": "Who?"}, "grid": grid})
-    block = made.blocks["grid"]
+def against_baseline(*, keep=lambda job: True):
+    """`gentle` is 2 points above the baseline at 0.1, and with every seed a point nearer to it or further below at 0.2."""
+    grid = {"question": "Why?", "methods": ["pgd_at", "gentle"], "students": ["small"], "grid": {KEY: [0.1, 0.15, 0.2]}}
+    block = (made := suite(blocks={"main": {"question": "Who?"}, "grid": grid})).blocks["grid"]
+    gaps = {"0.1": lambda seed: 2, "0.15": lambda seed: -3, "0.2": lambda seed: -6 - seed}
+    records = [
+        record(job, robust=60 + 5 * job.seed + (gaps[job.values[KEY]](job.seed) if job.method == "gentle" else 0))
+        for job in jobs_of(made, block)
+        if keep(job)
+    ]
+    return block, rows_of(made, block, records)
+
+
+def test_methods_are_compared_with_the_baseline_on_average_and_from_end_to_end():
+    average, change = method_effects(*against_baseline(), "pgd_at")
+    assert (average.key, average.value, average.first, average.settings) == ("method", "gentle", "pgd_at", 3)
+    # -7/3, -8/3 and -9/3 by seed
+    assert (average.difference.value, average.difference.n) == (pytest.approx(-0.08 / 3), 3)
+    assert (change.key, change.value, change.first, change.method) == (KEY, "0.2", "0.1", "gentle")
+    # -8, -9 and -10
+    assert change.difference.value == pytest.approx(-0.09)
+    # both t = √3·|mean| / deviation, 8√3 and 9√3
+    p = [2 * stats.t.sf(t * math.sqrt(3), 2) for t in (8, 9)]
+    assert [effect.difference.p for effect in (average, change)] == pytest.approx(p)
+    assert [effect.difference.corrected for effect in (average, change)] == pytest.approx([2 * p[1], 2 * p[1]])
+
+
+def test_a_point_of_the_grid_that_a_seed_lacks_leaves_it_out_of_what_needs_it():
+    block, rows = against_baseline(keep=lambda job: (job.seed, job.method, job.values[KEY]) != (2, "pgd_at", "0.15"))
+    average, change = method_effects(block, rows, "pgd_at")
+    assert (average.difference.n, change.difference.n) == (2, 3)
+    block, rows = against_baseline(keep=lambda job: job.values[KEY] != "0.2")
+    assert method_effects(block, rows, "pgd_at") == []
+
+
+def test_methods_of_a_block_without_a_grid_have_no_average():
+    made = suite(blocks={"main": {"question": "Who?"}})
+    block = made.blocks["main"]
     rows = rows_of(made, block, [record(job, robust=60 + job.seed) for job in jobs_of(made, block)])
-    assert len(main_effects(block, rows)) == 1
-    assert "on average" not in verdict(block, rows)
+    assert method_effects(block, [row for row in rows if row.student == "small"], "pgd_at") == []
+
+
+def test_the_answer_averages_differences_where_methods_are_compared_with_a_baseline():
+    block, rows = against_baseline()
+    text = verdict(block, rows)
+    assert "On average over 3 settings, from `pgd_at`: `gentle`: **-2.7 [-3.5, -1.8], p = 0.008**." in text
+    assert "Change of that from eps 0.1 to 0.2: `gentle`: **-9.0 [-11.5, -6.5], p = 0.008**." in text
+    assert "settings of the rest" not in text
 
 
 def test_robust_under_different_threats_is_not_compared():

@@ -20,7 +20,11 @@ from kdrobust.stages.evaluate import measure_and_write
 from kdrobust.stages.run import quiet, run_stage_in
 from kdrobust.stages.setup import check_method
 from kdrobust.stages.teachers import asked_teachers, find_checkpoint, once, teacher_problems
+from kdrobust.sweeps.progress import duration
 from kdrobust.sweeps.session import quoted
+
+#: A trial that took less was trained before: the other seeds of a method find them all.
+_TOLD_SECONDS = 5.0
 
 
 def training_config(job: Job, root: Path, further: tuple[str, ...] = ()) -> DictConfig:
@@ -206,8 +210,16 @@ def _tuned(job: Job, tune: Tuning, root: Path) -> dict[str, Any]:
             trial = study.ask({parameter.key: distribution(parameter) for parameter in search.space})
             proposed = [f"{key}={value}" for key, value in trial.params.items()]
         cfg = training_config(job, root, (*proposed, f"seed={tune.seed}"))
-        validation = _run(cfg, f"tuning {job.label}, trial {number + 1} of {tune.trials}")[1]["validation"]
-        score = float(validation["robust_accuracy"])
+        began, place = time.monotonic(), f"trial {number + 1} of {tune.trials}"
+        validation = _run(cfg, f"tuning {job.label}, {place}")[1]["validation"]
+        score, took = float(validation["robust_accuracy"]), time.monotonic() - began
+        if took > _TOLD_SECONDS:
+            rest = duration(took * (tune.trials - number - 1))
+            print(
+                f"{job.label}: {place}: {100 * score:.1f}% robust on validation in {duration(took)}; "
+                f"{rest} of tuning to go",
+                flush=True,
+            )
         if trial is not None:
             study.tell(trial, score)
         found.append((score, proposed))

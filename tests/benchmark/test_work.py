@@ -162,6 +162,18 @@ def test_tuning_tries_the_method_s_own_values_first_and_keeps_the_best(tmp_path,
     assert own == {"overrides": [], "trials": 3, "robust_validation_accuracy": 1.0}
 
 
+def test_trials_that_take_a_while_are_told(tmp_path, monkeypatch, capsys):
+    job = first_job("tuned")
+    searched(job, monkeypatch, tmp_path)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(work, "_TOLD_SECONDS", -1.0)
+    searched(job, monkeypatch, tmp_path, best_near=0.5)
+    first, *_, last = capsys.readouterr().out.splitlines()
+    told = "trial 1 of 3: 100.0% robust on validation in 0 s; 0 s of tuning to go"
+    assert first == f"{job.label}: {told}"
+    assert "trial 3 of 3: " in last
+
+
 def test_a_search_that_was_cut_proposes_the_same_again(tmp_path, monkeypatch):
     job = first_job("tuned")
     _, first = searched(job, monkeypatch, tmp_path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdrobust.benchmark.kept import fetch, keep
-from kdrobust.benchmark.plan import Job, chosen_blocks, chosen_methods, each_once, jobs_of
+from kdrobust.benchmark.plan import Job, chosen_blocks, chosen_methods, each_once, jobs_of, trainings
 from kdrobust.benchmark.records import (
     Record,
     expected_seconds,
@@ -121,7 +121,8 @@ def told_plan(suite: Suite, blocks: Sequence[Block], results: Path, processes: i
             for record in records
             if suite.blocks[name].evaluation == block.evaluation
         ]
-        guesses = [guess for job in left if (guess := _expected(job, alike)) is not None]
+        number = trainings(jobs, done)
+        guesses = [guess * number[job.digest] for job in left if (guess := expected_seconds(job, alike)) is not None]
         if not left:
             time_left = "nothing left to do"
         elif len(guesses) == len(left):
@@ -140,12 +141,6 @@ def told_plan(suite: Suite, blocks: Sequence[Block], results: Path, processes: i
 
 def _counted(things: Sized, name: str) -> str:
     return f"{len(things)} {name}{'s' * (len(things) != 1)}"
-
-
-def _expected(job: Job, records: Sequence[Record]) -> float | None:
-    seconds = expected_seconds(job, records)
-    # only the first of a block's seeds tunes; the others find those trainings finished
-    return seconds if seconds is None or job.tune is None else seconds * (1 + job.tune.trials / 5)
 
 
 def _all_records(suite: Suite, results: Path) -> list[Record]:
@@ -174,6 +169,8 @@ def _run(suite: Suite, block: Block, wish: _Wish, until: float | None) -> list[s
     from kdrobust.benchmark.runner import run_jobs
 
     failed, finished, began = [], 0, time.monotonic()
+    size = trainings(jobs, done)
+    owed = sum(size.values())
     for outcome in run_jobs(left, root=wish.root, processes=wish.n_jobs, until=until):
         finished += 1
         if outcome.record is None:
@@ -184,7 +181,8 @@ def _run(suite: Suite, block: Block, wish: _Wish, until: float | None) -> list[s
             write_records(path, suite, block, _own(jobs, done, before))
             keep(wish.results, suite.name, wish.root, [outcome.record])
             told = _told(outcome.record)
-        rest = (time.monotonic() - began) / finished * (len(left) - finished)
+        owed -= size[outcome.job.digest]
+        rest = (time.monotonic() - began) / (sum(size.values()) - owed) * owed
         place = f"{len(jobs) - len(left) + finished} of {len(jobs)}"
         print(
             f"{outcome.job.label}: {told} in {duration(outcome.seconds)}; {place}, {duration(rest)} to go", flush=True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -154,3 +154,28 @@ def each_once(jobs: Sequence[Job]) -> list[Job]:
             seen |= parts
             kept.append(job)
     return kept
+
+
+def trainings(jobs: Sequence[Job], done: Container[str] = ()) -> dict[str, int]:
+    """How many trainings each of some jobs is: one, and its search's where no job before it has made that.
+
+    Seeds share a search: the first of them makes it, the others find its trainings finished.
+
+    Args:
+        jobs: in the order in which they are done.
+        done: digests of those that need not be done again.
+
+    Returns:
+        Digest to number, without those that are done.
+    """
+
+    def search(job: Job) -> tuple[str, ...]:
+        return tuple(text for text in job.training if text != f"seed={job.seed}")
+
+    searched = {search(job) for job in jobs if job.digest in done}
+    found = {}
+    for job in jobs:
+        if job.digest not in done:
+            found[job.digest] = 1 + (job.tune.trials if job.tune and search(job) not in searched else 0)
+            searched.add(search(job))
+    return found

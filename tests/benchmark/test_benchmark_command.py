@@ -94,6 +94,8 @@ def test_an_evaluation_of_its_own_is_not_guessed_from_others(tmp_path):
             "main": ["main", "cost", "tuned"],
             "ladder": ["main", "cost", "ladder", "tuned"],
         }[name]
+        # a search of three trials, and three seeds, of 15 s each
+        assert "  tuned: 3 jobs, 0 recorded; about 1 min 30 s to go, teachers that are missing not counted" in lines
 
 
 def test_a_failed_job_is_told_and_the_others_kept(quick, monkeypatch, capsys):

@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from kdrobust import listing
-from kdrobust.benchmark.plan import chosen_blocks, chosen_methods, each_once, jobs_of
+from kdrobust.benchmark.plan import chosen_blocks, chosen_methods, each_once, jobs_of, trainings
 from kdrobust.benchmark.suite import read_suite
 from kdrobust.benchmark.work import check_job, training_config
 from kdrobust.errors import UsageError
@@ -109,3 +109,12 @@ def test_a_block_s_own_methods_can_be_asked_for_by_name():
     assert chosen_methods(made, made.blocks["mixed"], ["slow"]).methods == {"slow": ("method=rslad",)}
     with pytest.raises(UsageError, match="did you mean slow"):
         chosen_methods(made, made.blocks["mixed"], ["slo"])
+
+
+def test_the_first_seed_of_a_tuned_method_trains_its_search_as_well():
+    made = suite()
+    tuned, plain = (jobs_of(made, made.blocks[name]) for name in ("tuned", "main"))
+    assert list(trainings(tuned).values()) == [4, 1, 1]
+    assert list(trainings(tuned, {tuned[0].digest}).values()) == [1, 1]
+    assert list(trainings(tuned, {tuned[2].digest}).values()) == [1, 1]
+    assert trainings(plain) == {job.digest: 1 for job in plain}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from hydra._internal.hydra import Hydra
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.build import first_line
@@ -49,6 +50,7 @@ def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction, flags: 
         )
     if cfg.get("search") is None:
         _check_values(hydra, cfg, stage)
+    _tell_teachers(cfg)
     callbacks = Callbacks(cfg)
     callbacks.on_multirun_start(config=cfg, config_name=stage)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=callbacks)
@@ -99,6 +101,21 @@ def _check_values(hydra: Hydra, cfg: DictConfig, stage: str) -> None:
         problems += [*schema_problems(job), *value_problems(job)]
     if problems:
         raise UsageError(summary(distinct(problems)))
+
+
+def _tell_teachers(cfg: DictConfig) -> None:
+    """Warn of a sweep whose values have a teacher each, before the first is trained."""
+    # not at import: a single run need not pay for it
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from kdrobust.sweeps.implied import teachers_a_value
+
+    parsed = OverridesParser.create().parse_overrides(list(cfg.hydra.overrides.task))
+    swept = [override.get_key_element().lstrip("+") for override in parsed if override.is_sweep_override()]
+    searched = [str(key) for key in OmegaConf.select(cfg, "search.space") or {}]
+    method = "" if "method" in swept else str(cfg.hydra.runtime.choices.get("method"))
+    for line in teachers_a_value(cfg, [*swept, *searched], method):
+        logging.getLogger("kdrobust").warning(line)
 
 
 def _sweeper(cfg: DictConfig, context: HydraContext, task: TaskFunction) -> Any:

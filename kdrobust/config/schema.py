@@ -104,6 +104,11 @@ RULES: dict[str, Rule] = {
     "teacher.transform": _NODE_OR_NULL,
     "teacher_training.data": _NODE_OR_NULL,
     "teacher_training.threat": _NODE_OR_NULL,
+    **{
+        f"{training}.{key}": _NODE_OR_NULL
+        for training in ("teacher_training", "natural_training")
+        for key in ("optimizer", "scheduler")
+    },
     "teacher.precision": Rule(
         accepts=lambda value: value in ("auto", "exact", "fp32", "bf16"), expected="auto, exact, fp32 or bf16"
     ),

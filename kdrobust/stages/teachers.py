@@ -19,100 +19,25 @@ from kdrobust.models import file_hash, load_weights, read_checkpoint
 from kdrobust.modules import SharedAnswers
 from kdrobust.randomness import address
 from kdrobust.report import threat_text
+from kdrobust.stages.implied import (
+    AUTO,
+    MAIN,
+    TEACHER_NODE,
+    differing,
+    key_of,
+    teacher_config,
+    teacher_node,
+    training_problems,
+)
 from kdrobust.stages.setup import log, new_classifier, prepare_data, require_file
 from kdrobust.stages.shown import check_teacher, restore_teacher, shown_spec
 from kdrobust.stages.stored import attach_stored, read_stored
 from kdrobust.tracking import is_finished, is_main_process
 from kdrobust.version import __version__
 
-TEACHER_KEYS = (
-    "trusted_modules",
-    "threads",
-    "data",
-    "teacher",
-    "threat",
-    "optimizer",
-    "scheduler",
-    "trainer",
-    "callbacks",
-    "logger",
-)
-#: What a student may add to the callbacks, and its teacher is trained without.
-_STUDENT_CALLBACKS = ("average", "weight_perturbation")
-#: Of the callback that attacks, as conf/callbacks has it: all steps from the beginning.
-_FULL_ATTACK = {"growth": 0.0, "first_steps": 2}
-#: What the best epoch is chosen by, as conf/callbacks has it.
-_MONITOR = "${if:${data.unlabelled},val/robust_agreement,val/robust_accuracy}"
-_MAIN = "teacher"
-_TEACHER_NODE = ("checkpoint", "outputs", "training", "network", "normalize", "transform")
-#: What a teacher's training may have of its own, be it another domain or modality; the rest is the student's.
-_OWN_NODES = ("data", "threat")
 _WAIT_SECONDS = 6 * 3600.0
 _POLL_SECONDS = 0.5
-_AUTO = "auto"
 _BYTES_A_GB = 1e9
-
-
-def _differing(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's node with what differs; a network that names no class changes the base's numbers."""
-    network = own.get("network")
-    if isinstance(network, Mapping) and "_target_" not in network:
-        own = {**own, "network": {**base["network"], **network}}
-    return {**base, **own}
-
-
-def teacher_node(cfg: DictConfig, name: str) -> DictConfig:
-    """What the config says about a teacher: `teacher`, or `teachers.NAME` on top of it.
-
-    Raises:
-        UsageError: a teacher that no key describes.
-    """
-    base = to_plain(cfg.teacher)
-    if name == _MAIN:
-        return OmegaConf.create({**base, "training": "teacher_training"})
-    own = (cfg.get("teachers") or {}).get(name)
-    if own is None:
-        raise UsageError(f"teachers.{name}: the method learns from it; set +teachers.{name}.checkpoint=... (or =auto)")
-    fresh = {"checkpoint": None, "outputs": _AUTO, "training": "teacher_training"}
-    return OmegaConf.create(_differing({**base, **fresh}, to_plain(own)))
-
-
-def _key(name: str) -> str:
-    return name if name == _MAIN else f"teachers.{name}"
-
-
-def teacher_config(cfg: DictConfig, name: str = _MAIN) -> DictConfig:
-    """The config of stage `teacher` that a student's config implies for a teacher (`training` holds what differs)."""
-    node = teacher_node(cfg, name)
-    training = cfg.get(str(node.training))
-    if training is None:
-        raise UsageError(f"{_key(name)}.training={node.training}: no such node; there is teacher_training")
-    merged = {key: OmegaConf.masked_copy(cfg, key)[key] for key in TEACHER_KEYS if key in cfg and key != _MAIN}
-    callbacks = merged["callbacks"].copy()
-    for key in _STUDENT_CALLBACKS:
-        callbacks.pop(key, None)
-    if callbacks.get("attack"):
-        # fewer attack steps save the student's time; students that differ in nothing else share a teacher
-        full = {key: value for key, value in _FULL_ATTACK.items() if key in callbacks.attack}
-        callbacks.attack = OmegaConf.merge(callbacks.attack, full)
-    if "best" in callbacks:
-        # a naturally trained teacher is not chosen by the robustness it does not have, nor a robust one by whatever
-        # its student is chosen by
-        callbacks.best = OmegaConf.merge(callbacks.best, {"monitor": training.get("monitor") or _MONITOR})
-    for key in ("checkpoint", "outputs", "training", "precision", "shared_views_gb", "transform"):
-        node.pop(key, None)
-    merged |= {key: training[key].copy() for key in _OWN_NODES if training.get(key) is not None}
-    merged |= {
-        "stage": "teacher",
-        "teacher": node,
-        "callbacks": callbacks,
-        "method": training.method.copy(),
-        "attack": training.attack.copy(),
-        "seed": training.seed,
-        "epochs": training.epochs,
-        "run": {"name": training.name, "root": cfg.run.root, "folder": None},
-    }
-    return OmegaConf.create(merged)
 
 
 def once(config: DictConfig, run: Callable[[DictConfig, Path], Any], told: str, *, together: bool) -> Path:
@@ -154,7 +79,7 @@ def _train_once(cfg: DictConfig, name: str) -> Path:
     """The best checkpoint of the teacher a config implies; trained now unless some run has finished it."""
     from kdrobust.stages import teacher
 
-    told = f"{_key(name)}.checkpoint=auto: training the teacher"
+    told = f"{key_of(name)}.checkpoint=auto: training the teacher"
     return once(teacher_config(cfg, name), teacher.run, told, together=True) / "best.ckpt"
 
 
@@ -178,7 +103,7 @@ def _store_once(cfg: DictConfig, name: str, checkpoint: Path, data: DataModule) 
             },
         }
     )
-    told = f"{_key(name)}.outputs=auto: storing the teacher's clean logits"
+    told = f"{key_of(name)}.outputs=auto: storing the teacher's clean logits"
     return once(config, outputs.run, told, together=False)
 
 
@@ -190,23 +115,23 @@ def _check_own_data(cfg: DictConfig, data: DataModule, name: str) -> None:
     """Before a teacher is trained on data of its own: whether it could teach the student's."""
     node = teacher_node(cfg, name)
     training = cfg.get(str(node.training)) or {}
-    if node.checkpoint is not None and str(node.checkpoint) != _AUTO:
+    if node.checkpoint is not None and str(node.checkpoint) != AUTO:
         return
     if training.get("data") is not None:
         own = prepare_data(teacher_config(cfg, name)).spec
-        check_teacher(own, data.spec, node.get("transform"), f"{node.training}.data", _key(name))
+        check_teacher(own, data.spec, node.get("transform"), f"{node.training}.data", key_of(name))
 
 
-def find_checkpoint(cfg: DictConfig, name: str = _MAIN) -> Path:
+def find_checkpoint(cfg: DictConfig, name: str = MAIN) -> Path:
     """A teacher's checkpoint, trained first where `checkpoint=auto` (or none, of a further teacher) finds none.
 
     Raises:
         UsageError: a checkpoint is named that does not exist.
     """
     value = teacher_node(cfg, name).checkpoint
-    if str(value) == "auto" or (value is None and name != _MAIN):
+    if str(value) == "auto" or (value is None and name != MAIN):
         return _train_once(cfg, name)
-    key = f"{_key(name)}.checkpoint"
+    key = f"{key_of(name)}.checkpoint"
     return require_file(value, key, f"train one with `kdrobust teacher`, or set {key}=auto")
 
 
@@ -221,7 +146,7 @@ def asked_teachers(cfg: DictConfig, objective: Objective) -> list[str]:
     return sorted((objective.teachers | climbed) - set(objective.partners))
 
 
-def needs_live_teacher(cfg: DictConfig, objective: Objective, name: str = _MAIN) -> bool:
+def needs_live_teacher(cfg: DictConfig, objective: Objective, name: str = MAIN) -> bool:
     """Whether a teacher is asked for what stored outputs cannot answer: attacked inputs, features, gradients."""
     beyond = any(
         reference.model == name and (reference.view != "clean" or reference.kind != "logits")
@@ -235,12 +160,12 @@ def _load(
     cfg: DictConfig, objective: Objective, data: DataModule, name: str
 ) -> tuple[nn.Module | None, Mapping[str, Any]]:
     node = teacher_node(cfg, name)
-    if node.outputs not in (None, _AUTO):
-        folder = require_file(node.outputs, f"{_key(name)}.outputs", "make it with `kdrobust outputs`")
+    if node.outputs not in (None, AUTO):
+        folder = require_file(node.outputs, f"{key_of(name)}.outputs", "make it with `kdrobust outputs`")
         if needs_live_teacher(cfg, objective, name):
             raise UsageError(
-                f"{_key(name)}.outputs: this method asks the teacher about attacked inputs or its insides, which "
-                f"cannot be stored; set {_key(name)}.outputs=null"
+                f"{key_of(name)}.outputs: this method asks the teacher about attacked inputs or its insides, which "
+                f"cannot be stored; set {key_of(name)}.outputs=null"
             )
         manifest = read_stored(folder)
         attach_stored(folder, manifest, data, name)
@@ -248,7 +173,7 @@ def _load(
     _check_own_data(cfg, data, name)
     path = find_checkpoint(cfg, name)
     checkpoint = read_checkpoint(path)
-    model = restore_teacher(path, data.spec, node.get("transform"), _key(name), checkpoint)
+    model = restore_teacher(path, data.spec, node.get("transform"), key_of(name), checkpoint)
     model.eval().requires_grad_(False)
     if is_main_process():
         log.info("%s: %s", name, path)
@@ -271,7 +196,7 @@ def _tell_other_threat(cfg: DictConfig, name: str, checkpoint: Mapping[str, Any]
 
 
 def _storable(cfg: DictConfig, objective: Objective, name: str) -> bool:
-    return teacher_node(cfg, name).outputs == _AUTO and not needs_live_teacher(cfg, objective, name)
+    return teacher_node(cfg, name).outputs == AUTO and not needs_live_teacher(cfg, objective, name)
 
 
 def shared_answers(
@@ -309,12 +234,14 @@ def tapped_teachers(cfg: DictConfig, objective: Objective, data: DataModule) -> 
     models: dict[str, nn.Module] = {}
     for name in sorted({model for model, _ in objective.taps} & objective.teachers):
         node = teacher_node(cfg, name)
-        if node.outputs not in (None, _AUTO):
+        if node.outputs not in (None, AUTO):
             continue
         if str(node.checkpoint) in ("auto", "None"):
-            models[name] = new_classifier(node, shown_spec(data.spec, node.get("transform"), _key(name)), int(cfg.seed))
+            models[name] = new_classifier(
+                node, shown_spec(data.spec, node.get("transform"), key_of(name)), int(cfg.seed)
+            )
         else:
-            models[name] = restore_teacher(find_checkpoint(cfg, name), data.spec, node.get("transform"), _key(name))
+            models[name] = restore_teacher(find_checkpoint(cfg, name), data.spec, node.get("transform"), key_of(name))
     return models
 
 
@@ -351,8 +278,8 @@ def load_teachers(
 
 
 def teacher_problems(cfg: DictConfig, objective: Objective) -> list[str]:
-    """What is wrong with `teachers` and `partners`, one line each: names nobody reads, keys nobody knows."""
-    problems = []
+    """What is wrong with `teachers`, `partners` and how teachers are trained, one line each: what nobody reads."""
+    problems = training_problems(cfg)
     for group, wanted in (("teachers", asked_teachers(cfg, objective)), ("partners", list(objective.partners))):
         nodes = cfg.get(group) or {}
         for name, node in nodes.items():
@@ -362,9 +289,9 @@ def teacher_problems(cfg: DictConfig, objective: Objective) -> list[str]:
             elif not isinstance(node, DictConfig):
                 problems.append(f"{group}.{name}: expected keys such as checkpoint, got {node!r}")
             else:
-                strange = [str(key) for key in node if key not in _TEACHER_NODE]
+                strange = [str(key) for key in node if key not in TEACHER_NODE]
                 problems += [
-                    f"{group}.{name}.{key}: nothing reads it; it takes {', '.join(_TEACHER_NODE)}" for key in strange
+                    f"{group}.{name}.{key}: nothing reads it; it takes {', '.join(TEACHER_NODE)}" for key in strange
                 ]
     return problems
 
@@ -380,7 +307,7 @@ def new_partners(cfg: DictConfig, objective: Objective, data: DataModule) -> dic
     for name in objective.partners:
         own = (cfg.get("partners") or {}).get(name)
         base = {**to_plain(cfg.teacher), "checkpoint": None}
-        node = OmegaConf.create(_differing(base, to_plain(own) if own is not None else {}))
+        node = OmegaConf.create(differing(base, to_plain(own) if own is not None else {}))
         model = new_classifier(node, data.spec, address(int(cfg.seed), f"partner {name}"))
         if node.checkpoint is not None:
             path = require_file(node.checkpoint, f"partners.{name}.checkpoint", "leave it out to start afresh")

@@ -4,10 +4,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kdrobust.config import compose, conf_dir, config_hash, numbers
+from kdrobust.config import compose, numbers
 from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.losses import Objective
-from kdrobust.stages import teachers
+from kdrobust.stages.implied import teacher_node
 from kdrobust.stages.setup import prepare_data
 from kdrobust.stages.teachers import (
     asked_teachers,
@@ -15,8 +15,6 @@ from kdrobust.stages.teachers import (
     load_teachers,
     needs_live_teacher,
     new_partners,
-    teacher_config,
-    teacher_node,
     teacher_problems,
 )
 from tests.processes import SHORT, TINY, teacher_file
@@ -70,56 +68,6 @@ def test_who_is_asked(overrides, asked):
 )
 def test_what_stored_outputs_cannot_answer(overrides, name, live):
     assert needs_live_teacher(*made(*overrides), name) == live
-
-
-def test_a_further_teacher_is_the_main_one_with_what_differs():
-    cfg, _ = made("method=iad_2", "teachers.natural.checkpoint=b.ckpt", "teacher.checkpoint=a.ckpt")
-    assert teacher_node(cfg, "teacher").checkpoint == "a.ckpt"
-    natural = teacher_node(cfg, "natural")
-    assert natural.checkpoint == "b.ckpt"
-    assert natural.network == cfg.teacher.network
-    assert natural.training == "natural_training"
-    with pytest.raises(UsageError, match=r"teachers\.absent: the method learns from it; set \+teachers\.absent"):
-        teacher_node(cfg, "absent")
-
-
-def test_attack_steps_that_grow_are_the_student_s_own():
-    plain, _ = made("method=rslad")
-    grown, _ = made("method=rslad", "callbacks.attack.growth=1", "callbacks.attack.first_steps=1")
-    assert grown.callbacks.attack.growth == 1
-    assert config_hash(teacher_config(grown)) == config_hash(teacher_config(plain))
-    warmed, _ = made("method=rslad", "callbacks.attack.warmup=0.5")
-    assert teacher_config(warmed).callbacks.attack.warmup == 0.5
-
-
-def test_what_a_student_is_chosen_by_is_its_own():
-    plain, _ = made("method=rslad")
-    chosen, _ = made("method=rslad", "callbacks.best.monitor=val/accuracy")
-    assert chosen.callbacks.best.monitor == "val/accuracy"
-    assert config_hash(teacher_config(chosen)) == config_hash(teacher_config(plain))
-    own, _ = made("method=rslad", "+teacher_training.monitor=val/accuracy")
-    assert teacher_config(own).callbacks.best.monitor == "val/accuracy"
-
-
-def test_a_teacher_s_own_criterion_is_that_of_the_callbacks():
-    plain = OmegaConf.load(conf_dir() / "callbacks" / "default.yaml")
-    assert OmegaConf.to_container(plain)["best"]["monitor"] == teachers._MONITOR
-
-
-def test_a_teacher_is_trained_without_what_only_the_student_has():
-    cfg, _ = made("method=iad_2", "+average=ema", "+wrap=awp")
-    robust, natural = (teacher_config(cfg, name) for name in ("teacher", "natural"))
-    for config in (robust, natural):
-        assert config.stage == "teacher"
-        assert not {"average", "weight_perturbation"} & set(config.callbacks)
-        assert "checkpoint" not in config.teacher
-    assert "average" in cfg.callbacks
-    assert robust.callbacks.best.monitor == "val/robust_accuracy"
-    assert natural.callbacks.best.monitor == "val/accuracy"
-    assert natural.method.terms.keys() == {"prediction"}
-    cfg.teachers.natural.training = "elsewhere"
-    with pytest.raises(UsageError, match=r"teachers\.natural\.training=elsewhere: no such node"):
-        teacher_config(cfg, "natural")
 
 
 def test_checkpoints_are_found_or_named(tmp_path, checkpoint):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-from kdrobust import listing
+from kdrobust.config.paths import search_folders
 from kdrobust.headers import read_header
 
 #: What a teacher's training takes over from its student, unless it has its own.
@@ -32,8 +32,9 @@ def teachers_a_value(cfg: DictConfig, keys: Sequence[str], method: str) -> list[
 
 
 def _teaches_itself(method: str) -> bool:
-    path = next((option.path for option in listing.options("method") if option.name == method), None)
-    needs = read_header(path)["Needs"] if path is not None else ""
+    files = (folder.path / "method" / f"{method}.yaml" for folder in search_folders())
+    path = next((file for file in files if file.is_file()), None)
+    needs = "" if path is None else read_header(path)["Needs"]
     return needs.startswith("nothing") or "trained along" in needs
 
 

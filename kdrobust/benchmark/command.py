@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kdrobust.benchmark.kept import fetch, keep
-from kdrobust.benchmark.plan import Job, chosen_blocks, chosen_methods, each_once, jobs_of, trainings
+from kdrobust.benchmark.plan import Job, chosen_blocks, chosen_methods, each_once, jobs_of, trainings, with_searches
 from kdrobust.benchmark.records import (
     Record,
     expected_seconds,
@@ -156,7 +156,7 @@ def _run(suite: Suite, block: Block, wish: _Wish, until: float | None) -> list[s
     jobs = jobs_of(suite, block)
     path = records_path(wish.results, suite.name, block.name)
     before, done = read_records(path), settled(jobs, _all_records(suite, wish.results))
-    left = [job for job in jobs if job.digest not in done]
+    left = [job for job in with_searches(jobs, done) if job.digest not in done]
     print(f"{suite.name}, {block.name}: {len(jobs)} jobs, {len(jobs) - len(left)} recorded", flush=True)
     assert wish.root is not None
     if left:

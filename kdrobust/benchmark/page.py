@@ -56,7 +56,8 @@ t interval (95 %); nothing here was typed by hand. Also as a [leaderboard](leade
   compared seed by seed.
 - **Schedule**: the same epochs, optimiser, learning rate and inner attack (10 steps, but for methods that define
   another). Hyper-parameters are the papers' as the methods' YAMLs have them, but for what stands under *What departs
-  from the papers*; the block `tuned` gives each method the same number of trials on validation data.
+  from the papers*; the block `tuned` gives each method the same number of trials on validation data, for its student
+  alone: teachers stay.
 - **Cost**: *passes* counts forward-and-backward passes of the student a training sample over the whole training, attack
   included, and neither the teacher's nor validation's; *training* is wall time, on a machine with other work,
   *processor* the time that the training itself got. Both have validation under attack after every epoch in them, and

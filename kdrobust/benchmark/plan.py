@@ -8,6 +8,7 @@ import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 from kdrobust import listing
 from kdrobust.benchmark.suite import Block, Overrides, Suite, Tuning, option_of, student_passes
@@ -34,6 +35,7 @@ class Job:
         training: overrides of stage `distill`.
         evaluation: overrides of stage `evaluate`.
         tune: how hyper-parameters are found first; None: they are the method's own.
+        tuned: what another seed's record says that this search has found; None: it is made, where `tune` is one.
     """
 
     block: str
@@ -46,6 +48,7 @@ class Job:
     training: Overrides
     evaluation: Overrides
     tune: Tuning | None = None
+    tuned: Mapping[str, Any] | None = None
 
     @property
     def digest(self) -> str:
@@ -53,6 +56,11 @@ class Job:
         tune = self.tune and [self.tune.trials, self.tune.seed, self.tune.spaces[self.method]]
         asked = [self.training, self.evaluation, tune]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+
+    @property
+    def search(self) -> Overrides:
+        """Equal for jobs of a block that share a search: those that differ in nothing but the seed."""
+        return tuple(text for text in self.training if text != f"seed={self.seed}")
 
     @property
     def label(self) -> str:
@@ -156,6 +164,17 @@ def each_once(jobs: Sequence[Job]) -> list[Job]:
     return kept
 
 
+def with_searches(jobs: Sequence[Job], records: Mapping[str, Mapping[str, Any]]) -> list[Job]:
+    """A block's jobs with what its records say that their searches have found: none is made twice.
+
+    Args:
+        jobs: of one block.
+        records: digest to record.
+    """
+    found = {job.search: records[job.digest]["tuned"] for job in jobs if job.tune and job.digest in records}
+    return [replace(job, tuned=found.get(job.search)) for job in jobs]
+
+
 def trainings(jobs: Sequence[Job], done: Container[str] = ()) -> dict[str, int]:
     """How many trainings each of some jobs is: one, and its search's where no job before it has made that.
 
@@ -168,14 +187,10 @@ def trainings(jobs: Sequence[Job], done: Container[str] = ()) -> dict[str, int]:
     Returns:
         Digest to number, without those that are done.
     """
-
-    def search(job: Job) -> tuple[str, ...]:
-        return tuple(text for text in job.training if text != f"seed={job.seed}")
-
-    searched = {search(job) for job in jobs if job.digest in done}
+    searched = {job.search for job in jobs if job.digest in done}
     found = {}
     for job in jobs:
         if job.digest not in done:
-            found[job.digest] = 1 + (job.tune.trials if job.tune and search(job) not in searched else 0)
-            searched.add(search(job))
+            found[job.digest] = 1 + (job.tune.trials if job.tune and job.search not in searched else 0)
+            searched.add(job.search)
     return found

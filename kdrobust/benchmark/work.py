@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kdrobust.benchmark.plan import Job
 from kdrobust.benchmark.records import identity
 from kdrobust.benchmark.suite import Tuning
-from kdrobust.config import compose, ensure, run_folder
+from kdrobust.config import compose, config_hash, ensure, numbers, run_folder
+from kdrobust.errors import UsageError
 from kdrobust.evaluation import per_class, read_samples
+from kdrobust.losses import Objective
 from kdrobust.stages.evaluate import measure_and_write
+from kdrobust.stages.implied import OWN_STEPS, teacher_config, teacher_node
 from kdrobust.stages.run import quiet, run_stage_in
 from kdrobust.stages.setup import check_method
 from kdrobust.stages.teachers import asked_teachers, find_checkpoint, once, teacher_problems
 from kdrobust.sweeps.progress import duration
+from kdrobust.sweeps.search import parse_search
 from kdrobust.sweeps.session import quoted
 
 #: A trial that took less was trained before: the other seeds of a method find them all.
@@ -39,6 +43,33 @@ def training_config(job: Job, root: Path, further: tuple[str, ...] = ()) -> Dict
         UsageError: anything that composition refuses.
     """
     return compose("distill", [*job.training, f"run.root={quoted(str(root))}", *further])
+
+
+def tuned_config(job: Job, root: Path, proposed: tuple[str, ...]) -> DictConfig:
+    """The config that trains a job's student with what a search proposes; its teachers stay those it has without.
+
+    Args:
+        job: the job.
+        root: where run folders are made.
+        proposed: overrides, the search's.
+
+    Raises:
+        UsageError: anything that composition refuses, or a proposal that changes a teacher.
+    """
+    plain = training_config(job, root)
+    asked = asked_teachers(plain, Objective(numbers(plain.method)))
+    trained = [name for name in asked if str(teacher_node(plain, name).checkpoint) in ("auto", "None")]
+    keys = [key for text in proposed if (key := text.partition("=")[0]).split(".")[0] in OWN_STEPS]
+    own = {
+        f"+{teacher_node(plain, name).training}.{key}={OmegaConf.select(plain, key)}"
+        for name in trained
+        for key in keys
+    }
+    cfg = training_config(job, root, (*sorted(own), *proposed))
+    for name in trained:
+        if config_hash(teacher_config(cfg, name)) != config_hash(teacher_config(plain, name)):
+            raise UsageError(f"{job.label}: {' '.join(proposed)}: changes its teacher, a search is the student's alone")
+    return cfg
 
 
 def evaluation_config(job: Job, root: Path, checkpoint: Path) -> DictConfig:
@@ -61,6 +92,9 @@ def check_job(job: Job, root: Path) -> None:
     cfg = training_config(job, root)
     cfg.run.folder = str(root)
     check_method(cfg, teachers=teacher_problems)
+    if job.tune is not None:
+        space = parse_search(job.method, {"space": job.tune.spaces[job.method], "seed": job.tune.seed}).space
+        tuned_config(job, root, tuple(each.override(each.values[-1] if each.values else each.high) for each in space))
     measured = evaluation_config(job, root, root / student_checkpoint(cfg))
     measured.run.folder = str(root)
     ensure(measured)
@@ -80,8 +114,8 @@ def do(job: Job, root: Path) -> dict[str, Any]:
         KdrobustError: it cannot be done.
     """
     quiet()
-    tuned = None if job.tune is None else _tuned(job, job.tune, root)
-    cfg = training_config(job, root, tuple(tuned["overrides"]) if tuned else ())
+    tuned = job.tuned or (None if job.tune is None else _tuned(job, job.tune, root))
+    cfg = tuned_config(job, root, tuple(tuned["overrides"])) if tuned else training_config(job, root)
     objective = check_method(cfg, teachers=teacher_problems)
     # before the student's clock starts
     teachers = {name: find_checkpoint(cfg, name) for name in asked_teachers(cfg, objective)}
@@ -195,7 +229,6 @@ def _tuned(job: Job, tune: Tuning, root: Path) -> dict[str, Any]:
     """
     import optuna
 
-    from kdrobust.sweeps.search import parse_search
     from kdrobust.sweeps.study import distribution, sampler_of
 
     search = parse_search(job.method, {"space": tune.spaces[job.method], "seed": tune.seed})
@@ -209,7 +242,7 @@ def _tuned(job: Job, tune: Tuning, root: Path) -> dict[str, Any]:
             study.sampler = sampler_of(search, number)
             trial = study.ask({parameter.key: distribution(parameter) for parameter in search.space})
             proposed = [f"{key}={value}" for key, value in trial.params.items()]
-        cfg = training_config(job, root, (*proposed, f"seed={tune.seed}"))
+        cfg = tuned_config(job, root, (*proposed, f"seed={tune.seed}"))
         began, place = time.monotonic(), f"trial {number + 1} of {tune.trials}"
         validation = _run(cfg, f"tuning {job.label}, {place}")[1]["validation"]
         score, took = float(validation["robust_accuracy"]), time.monotonic() - began

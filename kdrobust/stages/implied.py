@@ -37,8 +37,8 @@ TEACHER_NODE = ("checkpoint", "outputs", "training", "network", "normalize", "tr
 #: What a teacher's training may have of its own, be it another domain or modality; the rest is the student's.
 _OWN_NODES = ("data", "threat")
 #: The same of how it steps: what is given is laid over the student's.
-_OWN_STEPS = ("optimizer", "scheduler")
-_TRAINING_NODE = ("name", "seed", "epochs", "method", "attack", "monitor", *_OWN_NODES, *_OWN_STEPS)
+OWN_STEPS = ("optimizer", "scheduler")
+_TRAINING_NODE = ("name", "seed", "epochs", "method", "attack", "monitor", *_OWN_NODES, *OWN_STEPS)
 
 
 def differing(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def teacher_config(cfg: DictConfig, name: str = MAIN) -> DictConfig:
     for key in ("checkpoint", "outputs", "training", "precision", "shared_views_gb", "transform"):
         node.pop(key, None)
     merged |= {key: training[key].copy() for key in _OWN_NODES if training.get(key) is not None}
-    merged |= {key: _laid_over(merged.get(key), training[key]) for key in _OWN_STEPS if training.get(key) is not None}
+    merged |= {key: _laid_over(merged.get(key), training[key]) for key in OWN_STEPS if training.get(key) is not None}
     merged |= {
         "stage": "teacher",
         "teacher": node,

@@ -8,7 +8,7 @@ from kdrobust.benchmark.page import COMMITTED, RESULTS, benchmark_page
 from kdrobust.benchmark.plan import each_once, jobs_of
 from kdrobust.benchmark.records import read_records
 from kdrobust.benchmark.suite import read_suite
-from kdrobust.benchmark.work import training_config
+from kdrobust.benchmark.work import training_config, tuned_config
 from kdrobust.config import conf_dir, config_hash
 from kdrobust.models import file_hash
 
@@ -34,7 +34,8 @@ def test_committed_records_were_measured_with_the_configuration_of_today(tmp_pat
         jobs = [job for job in jobs_of(suite_, suite_.blocks[path.stem]) if job.digest in kept_]
         for job in each_once(jobs):
             entry = kept_[job.digest]
-            cfg = training_config(job, tmp_path, tuple(entry.get("tuned", {}).get("overrides", ())))
+            tuned = entry.get("tuned")
+            cfg = tuned_config(job, tmp_path, tuple(tuned["overrides"])) if tuned else training_config(job, tmp_path)
             assert config_hash(cfg) == entry["config_hash"], f"{path}: {job.label}: conf/ says something else by now"
 
 

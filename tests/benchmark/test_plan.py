@@ -4,12 +4,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from kdrobust import listing
-from kdrobust.benchmark.plan import chosen_blocks, chosen_methods, each_once, jobs_of, trainings
+from kdrobust.benchmark.plan import chosen_blocks, chosen_methods, each_once, jobs_of, trainings, with_searches
 from kdrobust.benchmark.suite import read_suite
 from kdrobust.benchmark.work import check_job, training_config
 from kdrobust.errors import UsageError
 from kdrobust.sweeps.search import parse_search
-from tests.benchmark.suites import NODE, suite
+from tests.benchmark.suites import NODE, record, suite
 
 
 def test_every_combination_a_seed_at_a_time():
@@ -118,3 +118,15 @@ def test_the_first_seed_of_a_tuned_method_trains_its_search_as_well():
     assert list(trainings(tuned, {tuned[0].digest}).values()) == [1, 1]
     assert list(trainings(tuned, {tuned[2].digest}).values()) == [1, 1]
     assert trainings(plain) == {job.digest: 1 for job in plain}
+
+
+def test_a_search_that_a_record_tells_is_not_made_again():
+    made = suite()
+    jobs = jobs_of(made, made.blocks["tuned"])
+    found = {"overrides": ["method.alpha=0.2"], "trials": 3, "robust_validation_accuracy": 0.7}
+    again = with_searches(jobs, {jobs[1].digest: record(jobs[1], tuned=found)})
+    assert [job.tuned for job in again] == [found] * 3
+    assert [job.digest for job in again] == [job.digest for job in jobs]
+    assert [job.tuned for job in with_searches(jobs, {})] == [None] * 3
+    main = jobs_of(made, made.blocks["main"])
+    assert with_searches(main, {main[0].digest: record(main[0])}) == main

@@ -11,7 +11,9 @@ from omegaconf import OmegaConf
 from kdrobust.benchmark import work
 from kdrobust.benchmark.plan import jobs_of
 from kdrobust.benchmark.records import schema
+from kdrobust.config import config_hash
 from kdrobust.errors import UsageError
+from kdrobust.stages.implied import teacher_config
 from tests.benchmark.suites import suite
 
 
@@ -124,12 +126,58 @@ def test_a_record_holds_student_and_teachers_side_by_side(tmp_path, monkeypatch)
     trained["attack"] = {}
     assert "climbed" not in work.do(job, tmp_path)
 
+    # a search that another seed's record tells is not made again
+    found = {"overrides": ["method.alpha=0.25"], "trials": 3, "robust_validation_accuracy": 0.7}
+    asked = []
+    monkeypatch.setattr(work, "_tuned", None)
+    monkeypatch.setattr(work, "_run", lambda cfg, told: asked.append(cfg) or ran(cfg, told))
+    again = work.do(replace(first_job("tuned"), tuned=found), tmp_path)
+    assert again["tuned"] == found
+    assert [cfg.method.alpha for cfg in asked if cfg.stage == "distill"] == [0.25]
+
 
 def test_averaged_weights_are_what_is_measured_where_some_were_asked_for(tmp_path):
     plain, averaged = first_job(), first_job(settings=["data=digits", "+average=swa"])
     assert work.student_checkpoint(work.training_config(plain, tmp_path)) == "best.ckpt"
     assert work.student_checkpoint(work.training_config(averaged, tmp_path)) == "averaged.ckpt"
     work.check_job(averaged, tmp_path)
+
+
+RATE = "optimizer.lr"
+SEARCHED = {
+    "methods": ["gentle"],
+    "students": ["small"],
+    "tune": {"trials": 2, "seed": 7, "spaces": {"gentle": {RATE: {"type": "float", "low": 0.001, "high": 0.02}}}},
+}
+
+
+@pytest.mark.parametrize("method", ["rslad", "iad_2"])
+def test_a_search_leaves_the_teachers_as_they_are(tmp_path, method):
+    job = first_job("fast", blocks={"fast": SEARCHED}, methods={"pgd_at": [], "gentle": [f"method={method}"]})
+    plain, tuned = work.training_config(job, tmp_path), work.tuned_config(job, tmp_path, (f"{RATE}=0.02", "seed=7"))
+    assert (plain.optimizer.lr, tuned.optimizer.lr, tuned.seed) == (0.01, 0.02, 7)
+    names = ["natural", "teacher"] if method == "iad_2" else ["teacher"]
+    for name in names:
+        before, after = (teacher_config(cfg, name) for cfg in (plain, tuned))
+        assert config_hash(before) == config_hash(after)
+        assert config_hash(teacher_config(work.training_config(job, tmp_path, (f"{RATE}=0.02",)), name)) != config_hash(
+            before
+        )
+    work.check_job(job, tmp_path)
+
+
+def test_without_a_teacher_there_is_nothing_to_leave(tmp_path):
+    job = first_job("fast", blocks={"fast": SEARCHED}, methods={"pgd_at": [], "gentle": ["method=trades"]})
+    assert config_hash(work.tuned_config(job, tmp_path, (f"{RATE}=0.02",))) == config_hash(
+        work.training_config(job, tmp_path, (f"{RATE}=0.02",))
+    )
+
+
+def test_a_search_that_would_change_a_teacher_is_refused_before_it_starts(tmp_path):
+    space = {"gentle": {"threat.eps": {"type": "choice", "values": [0.1, 0.2]}}}
+    job = first_job("fast", blocks={"fast": {**SEARCHED, "tune": {**SEARCHED["tune"], "spaces": space}}})
+    with pytest.raises(UsageError, match=r"seed 0: threat.eps=0.2: changes its teacher, a search is the student's"):
+        work.check_job(job, tmp_path)
 
 
 def composed(job, root, further=()):
@@ -140,7 +188,7 @@ def composed(job, root, further=()):
 
 def searched(job, monkeypatch, root, *, best_near=0.3):
     asked = []
-    monkeypatch.setattr(work, "training_config", composed)
+    monkeypatch.setattr(work, "tuned_config", composed)
 
     def ran(cfg, told):
         asked.append((round(float(cfg.method.alpha), 4), int(cfg.seed)))

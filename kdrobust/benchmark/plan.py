@@ -60,7 +60,7 @@ class Job:
     @property
     def search(self) -> Overrides:
         """Equal for jobs of a block that share a search: those that differ in nothing but the seed."""
-        return tuple(text for text in self.training if text != f"seed={self.seed}")
+        return self.method, self.student, *(text for text in self.training if text != f"seed={self.seed}")
 
     @property
     def label(self) -> str:

@@ -60,12 +60,9 @@ def tuned_config(job: Job, root: Path, proposed: tuple[str, ...]) -> DictConfig:
     asked = asked_teachers(plain, Objective(numbers(plain.method)))
     trained = [name for name in asked if str(teacher_node(plain, name).checkpoint) in ("auto", "None")]
     keys = [key for text in proposed if (key := text.partition("=")[0]).split(".")[0] in OWN_STEPS]
-    own = {
-        f"+{teacher_node(plain, name).training}.{key}={OmegaConf.select(plain, key)}"
-        for name in trained
-        for key in keys
-    }
-    cfg = training_config(job, root, (*sorted(own), *proposed))
+    trainings = sorted({str(teacher_node(plain, name).training) for name in trained})
+    kept = [f"+{training}.{key}={OmegaConf.select(plain, key)}" for training in trainings for key in keys]
+    cfg = training_config(job, root, (*kept, *proposed))
     for name in trained:
         if config_hash(teacher_config(cfg, name)) != config_hash(teacher_config(plain, name)):
             raise UsageError(f"{job.label}: {' '.join(proposed)}: changes its teacher, a search is the student's alone")

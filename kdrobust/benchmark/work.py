@@ -116,12 +116,13 @@ def do(job: Job, root: Path) -> dict[str, Any]:
     objective = check_method(cfg, teachers=teacher_problems)
     # before the student's clock starts
     teachers = {name: find_checkpoint(cfg, name) for name in asked_teachers(cfg, objective)}
-    measured = {name: _evaluated(job, root, path) for name, path in teachers.items()}
     begun, clock = run_folder(cfg, reuse_finished=True).exists(), time.process_time()
     trained, result = _run(cfg, f"training {job.label}")
     # of a training that went on from an earlier process only a part would be counted
     cpu = {} if begun else {"training_cpu": round(time.process_time() - clock, 3)}
     place, evaluated = _evaluated(job, root, trained / student_checkpoint(cfg))
+    # last: whoever measures a teacher of many students first lets the others train meanwhile
+    measured = {name: _evaluated(job, root, path) for name, path in teachers.items()}
     record = {
         **identity(job),
         "digest": job.digest,

@@ -56,6 +56,7 @@ def once(config: DictConfig, run: Callable[[DictConfig, Path], Any], told: str, 
     config.run.folder = str(folder)
     deadline = time.monotonic() + _WAIT_SECONDS
     mine = together or is_main_process()
+    announced = False
     while not is_finished(folder):
         if time.monotonic() > deadline:
             raise RunFolderError(f"{folder}: not finished by whoever is at it; see its run.log and run.lock")
@@ -63,7 +64,9 @@ def once(config: DictConfig, run: Callable[[DictConfig, Path], Any], told: str, 
             time.sleep(_POLL_SECONDS)
             continue
         try:
-            log.info("%s in %s (once; later runs reuse it)", told, folder)
+            if not announced:
+                log.info("%s in %s (once; later runs reuse it)", told, folder)
+            announced = True
             run(config, folder)
             # what rank 0 has yet to write down, the others wait for
             mine = is_main_process()

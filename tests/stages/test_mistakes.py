@@ -183,5 +183,7 @@ def test_a_shared_teacher_is_waited_for_only_while_somebody_trains_it(workplace,
     monkeypatch.setattr(teacher, "run", refuse)
     monkeypatch.setattr(teachers.time, "sleep", lambda seconds: None)
     workplace.run("distill", *TINY, code=1)
-    assert line(capsys).endswith("not writable")
+    told = capsys.readouterr()
+    assert told.err.splitlines()[-1].endswith("not writable")
     assert len(calls) == tries
+    assert (told.out + told.err).count("training the teacher in") == 1, "who waits says so once"

@@ -36,7 +36,8 @@ from kdrobust.tracking import is_finished, is_main_process
 from kdrobust.version import __version__
 
 _WAIT_SECONDS = 6 * 3600.0
-_POLL_SECONDS = 0.5
+#: Who waits looks rarely before long: finding out that a run is still at work costs most of its preparation.
+_POLL_SECONDS = (0.5, 10.0)
 _BYTES_A_GB = 1e9
 
 
@@ -56,12 +57,12 @@ def once(config: DictConfig, run: Callable[[DictConfig, Path], Any], told: str, 
     config.run.folder = str(folder)
     deadline = time.monotonic() + _WAIT_SECONDS
     mine = together or is_main_process()
-    announced = False
+    announced, pause = False, _POLL_SECONDS[0]
     while not is_finished(folder):
         if time.monotonic() > deadline:
             raise RunFolderError(f"{folder}: not finished by whoever is at it; see its run.log and run.lock")
         if not mine:
-            time.sleep(_POLL_SECONDS)
+            time.sleep(_POLL_SECONDS[0])
             continue
         try:
             if not announced:
@@ -74,7 +75,8 @@ def once(config: DictConfig, run: Callable[[DictConfig, Path], Any], told: str, 
             # another job of the same sweep is at it, or has just finished it
             if not isinstance(error, RunFolderBusyError) and not is_finished(folder):
                 raise
-            time.sleep(_POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(2 * pause, _POLL_SECONDS[1])
     return folder
 
 

@@ -1,7 +1,9 @@
 """A user's mistakes: one line with the key and the remedy, the right exit code, no traceback, no training."""
 
 import os
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -181,8 +183,10 @@ def test_a_shared_teacher_is_waited_for_only_while_somebody_trains_it(workplace,
         )
 
     monkeypatch.setattr(teacher, "run", refuse)
-    monkeypatch.setattr(teachers.time, "sleep", lambda seconds: None)
+    slept = []
+    monkeypatch.setattr(teachers, "time", SimpleNamespace(sleep=slept.append, monotonic=time.monotonic))
     workplace.run("distill", *TINY, code=1)
+    assert slept == [0.5, 1.0][: tries - 1], "looking costs its preparation"
     told = capsys.readouterr()
     assert told.err.splitlines()[-1].endswith("not writable")
     assert len(calls) == tries

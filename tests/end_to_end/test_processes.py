@@ -35,6 +35,8 @@ def test_two_processes_and_one_give_the_same_verdicts(place):
         assert np.array_equal(one[name], two[name]), name
 
 
+# CI asks the same of jobs one after another in tests/sweeps/test_sweeper.py, of two at a time in test_sweeps.py
+@pytest.mark.slow
 def test_a_sweep_of_two_process_jobs_gives_each_job_its_own_configuration(place):
     place.run(
         "distill",

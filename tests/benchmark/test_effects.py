@@ -119,6 +119,7 @@ def test_the_answer_averages_differences_where_methods_are_compared_with_a_basel
     assert "On average over 3 settings, from `pgd_at`: `gentle`: **-2.7 [-3.5, -1.8], p = 0.008**." in text
     assert "Change of that from eps 0.1 to 0.2: `gentle`: **-9.0 [-11.5, -6.5], p = 0.008**." in text
     assert "settings of the rest" not in text
+    assert len(main_effects(block, rows)) == 2, "averages over methods exist, and are not told beside a baseline"
 
 
 def test_robust_under_different_threats_is_not_compared():

@@ -3,7 +3,8 @@
 import pytest
 
 from kdrobust.config import compose
-from kdrobust.sweeps.implied import teachers_a_value
+from kdrobust.stages.implied import OWN_STEPS
+from kdrobust.sweeps.implied import _TAKEN_OVER, teachers_a_value
 
 RATE = "optimizer.lr"
 
@@ -36,3 +37,7 @@ def test_another_key_of_its_own_does_not_keep_it_one():
 
 def test_a_method_nobody_knows_may_need_a_teacher():
     assert len(teachers_a_value(compose("distill", []), [RATE], "unheard_of")) == 1
+
+
+def test_what_is_told_is_what_a_teacher_s_training_may_have_of_its_own():
+    assert _TAKEN_OVER == OWN_STEPS

@@ -19,7 +19,7 @@ from kdrobust.errors import UsageError
 from kdrobust.evaluation import per_class, read_samples
 from kdrobust.losses import Objective
 from kdrobust.stages.evaluate import measure_and_write
-from kdrobust.stages.implied import OWN_STEPS, teacher_config, teacher_node
+from kdrobust.stages.implied import OWN_STEPS, is_implied, teacher_config, teacher_node
 from kdrobust.stages.run import quiet, run_stage_in
 from kdrobust.stages.setup import check_method
 from kdrobust.stages.teachers import asked_teachers, find_checkpoint, once, teacher_problems
@@ -58,7 +58,7 @@ def tuned_config(job: Job, root: Path, proposed: tuple[str, ...]) -> DictConfig:
     """
     plain = training_config(job, root)
     asked = asked_teachers(plain, Objective(numbers(plain.method)))
-    trained = [name for name in asked if str(teacher_node(plain, name).checkpoint) in ("auto", "None")]
+    trained = [name for name in asked if is_implied(plain, name)]
     keys = [key for text in proposed if (key := text.partition("=")[0]).split(".")[0] in OWN_STEPS]
     trainings = sorted({str(teacher_node(plain, name).training) for name in trained})
     kept = [f"+{training}.{key}={OmegaConf.select(plain, key)}" for training in trainings for key in keys]

@@ -70,6 +70,16 @@ def key_of(name: str) -> str:
     return name if name == MAIN else f"teachers.{name}"
 
 
+def is_implied(cfg: DictConfig, name: str = MAIN) -> bool:
+    """Whether a teacher is trained where it is missing: `checkpoint=auto`, or none of a further teacher.
+
+    Raises:
+        UsageError: a teacher that no key describes.
+    """
+    value = teacher_node(cfg, name).checkpoint
+    return name != MAIN if value is None else str(value) == AUTO
+
+
 def teacher_config(cfg: DictConfig, name: str = MAIN) -> DictConfig:
     """The config of stage `teacher` that a student's config implies for a teacher (`training` holds what differs)."""
     node = teacher_node(cfg, name)

@@ -24,6 +24,7 @@ from kdrobust.stages.implied import (
     MAIN,
     TEACHER_NODE,
     differing,
+    is_implied,
     key_of,
     teacher_config,
     teacher_node,
@@ -118,10 +119,10 @@ def _shown(node: DictConfig) -> dict[str, Any]:
 
 def _check_own_data(cfg: DictConfig, data: DataModule, name: str) -> None:
     """Before a teacher is trained on data of its own: whether it could teach the student's."""
+    if not is_implied(cfg, name):
+        return
     node = teacher_node(cfg, name)
     training = cfg.get(str(node.training)) or {}
-    if node.checkpoint is not None and str(node.checkpoint) != AUTO:
-        return
     if training.get("data") is not None:
         own = prepare_data(teacher_config(cfg, name)).spec
         check_teacher(own, data.spec, node.get("transform"), f"{node.training}.data", key_of(name))
@@ -133,10 +134,10 @@ def find_checkpoint(cfg: DictConfig, name: str = MAIN) -> Path:
     Raises:
         UsageError: a checkpoint is named that does not exist.
     """
-    value = teacher_node(cfg, name).checkpoint
-    if str(value) == "auto" or (value is None and name != MAIN):
+    if is_implied(cfg, name):
         return _train_once(cfg, name)
     key = f"{key_of(name)}.checkpoint"
+    value = teacher_node(cfg, name).checkpoint
     return require_file(value, key, f"train one with `kdrobust teacher`, or set {key}=auto")
 
 
@@ -241,7 +242,7 @@ def tapped_teachers(cfg: DictConfig, objective: Objective, data: DataModule) -> 
         node = teacher_node(cfg, name)
         if node.outputs not in (None, AUTO):
             continue
-        if str(node.checkpoint) in ("auto", "None"):
+        if is_implied(cfg, name):
             models[name] = new_classifier(
                 node, shown_spec(data.spec, node.get("transform"), key_of(name)), int(cfg.seed)
             )

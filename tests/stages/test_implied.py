@@ -7,7 +7,7 @@ from kdrobust.config import compose, conf_dir, config_hash, numbers
 from kdrobust.errors import UsageError
 from kdrobust.losses import Objective
 from kdrobust.stages import implied
-from kdrobust.stages.implied import teacher_config, teacher_node, training_problems
+from kdrobust.stages.implied import is_implied, teacher_config, teacher_node, training_problems
 from kdrobust.stages.teachers import teacher_problems
 from tests.processes import SHORT, TINY
 
@@ -25,6 +25,18 @@ def test_a_further_teacher_is_the_main_one_with_what_differs():
     assert natural.training == "natural_training"
     with pytest.raises(UsageError, match=r"teachers\.absent: the method learns from it; set \+teachers\.absent"):
         teacher_node(cfg, "absent")
+
+
+def test_a_teacher_is_implied_where_its_training_would_make_it():
+    cfg = made("method=iad_2", "teacher.checkpoint=auto")
+    assert is_implied(cfg)
+    assert is_implied(cfg, "natural")
+    cfg = made("method=iad_2", "teacher.checkpoint=a.ckpt", "teachers.natural.checkpoint=b.ckpt")
+    assert not is_implied(cfg)
+    assert not is_implied(cfg, "natural")
+    cfg = made("method=iad_2", "teacher.checkpoint=null", "teachers.natural.checkpoint=null")
+    assert not is_implied(cfg), "a main teacher that is not named is asked for, not trained"
+    assert is_implied(cfg, "natural")
 
 
 def test_attack_steps_that_grow_are_the_student_s_own():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from kdrobust.benchmark.asides import told_gains, told_official
 from kdrobust.benchmark.effects import main_effects, method_effects
 from kdrobust.benchmark.plan import jobs_of
 from kdrobust.benchmark.records import Record, settled
@@ -14,6 +15,9 @@ from kdrobust.benchmark.suite import Block, Suite
 from kdrobust.benchmark.tables import kept, named, percent, points, teacher_of, told_difference
 from kdrobust.report import threat_text
 from kdrobust.report.markdown import markdown_table
+
+#: What is told beside robust accuracy.
+_OTHERS = {"Clean accuracy": "clean", "W-Robust": "w_robust"}
 
 
 def in_short(suite: Suite, found: Mapping[str, Sequence[Record]]) -> str:
@@ -24,16 +28,17 @@ def in_short(suite: Suite, found: Mapping[str, Sequence[Record]]) -> str:
         found: the records of each of its blocks.
     """
     return "\n".join(
-        f"- **{block.question}**{_answer(suite, block, found[name])}" for name, block in suite.blocks.items()
+        f"- **{block.question}**{_answer(suite, block, found[name], found.get('main', ()))}"
+        for name, block in suite.blocks.items()
     )
 
 
-def _answer(suite: Suite, block: Block, records: Sequence[Record]) -> str:
+def _answer(suite: Suite, block: Block, records: Sequence[Record], main: Sequence[Record]) -> str:
     if not records:
         return " Not yet measured."
     rows = rows_of(suite, block, records)
     told = [
-        f"\n  - `{student}`: {verdict(block, mine)}"
+        f"\n  - `{student}`: {verdict(block, mine, main)}"
         for student in suite.students
         if (mine := [row for row in rows if row.student == student])
     ]
@@ -77,18 +82,21 @@ def measured(suite: Suite, block: Block, records: Sequence[Record]) -> Measured:
     return Measured(complete=not left, text=text)
 
 
-def verdict(block: Block, rows: Sequence[Row]) -> str:
+def verdict(block: Block, rows: Sequence[Row], main: Sequence[Record] = ()) -> str:
     """What one student's rows say, in a few sentences; of several threats each by itself.
 
     Args:
         block: the rows' block.
         rows: of one student, the most robust first.
+        main: the main block's records, which a tuned block is compared with.
     """
     threats: dict[str, list[Row]] = {}
     for row in rows:
         threats.setdefault(threat_text(row.records[0]["threat"]), []).append(row)
     told = [f"At {threat}: {_compared(mine)}" for threat, mine in threats.items()]
-    return " ".join(filter(None, [*(told if len(told) > 1 else [_compared(rows)]), _effects(block, rows)]))
+    compared = told if len(told) > 1 else [_compared(rows)]
+    gains = "" if block.tune is None else told_gains(rows, main)
+    return " ".join(filter(None, [*compared, _effects(block, rows), gains, told_official(rows)]))
 
 
 def _compared(rows: Sequence[Row]) -> str:
@@ -103,13 +111,25 @@ def _compared(rows: Sequence[Row]) -> str:
     if first in tested:
         best += f", {told_difference(first.difference)} from `{first.against}`"
     against = " or ".join(sorted({f"`{row.against}`" for row in tested}))
-    robust, clean, balanced = (_beyond(tested, figure) for figure in ("robust", "clean", "w_robust"))
-    return (
-        f"{best}. More robust than {against} beyond seed noise: {_list(robust, 1)}; less: {_list(robust, -1)}; "
-        f"{_undecided(tested)}. "
-        f"Clean accuracy above its: {_list(clean, 1)}; below: {_list(clean, -1)}. "
-        f"W-Robust above its: {_list(balanced, 1)}; below: {_list(balanced, -1)}."
-    )
+    robust = _beyond(tested, "robust")
+    if robust:
+        told = [f"More robust than {against} beyond seed noise: {_list(robust, 1)}; less: {_list(robust, -1)}"]
+        told.append(_undecided(tested, "it"))
+    else:
+        told = [_undecided(tested, against)]
+    return " ".join([f"{best}.", f"{'; '.join(told)}.", *_others(tested)])
+
+
+def _others(tested: Sequence[Row]) -> list[str]:
+    """What differs beyond seed noise in the other figures; those in which nothing does are named together."""
+    found = {title: _beyond(tested, figure) for title, figure in _OTHERS.items()}
+    told = [
+        f"{title} above its: {_list(differing, 1)}; below: {_list(differing, -1)}."
+        for title, differing in found.items()
+        if differing
+    ]
+    alike = [title if title.startswith("W") else title.lower() for title, differing in found.items() if not differing]
+    return [*told, f"No difference in {' or '.join(alike)} is beyond seed noise."] if alike else told
 
 
 def _effects(block: Block, rows: Sequence[Row]) -> str:
@@ -129,10 +149,10 @@ def _effects(block: Block, rows: Sequence[Row]) -> str:
     return " ".join(f"{title}: {'; '.join(values)}." for title, values in told.items())
 
 
-def _undecided(tested: Sequence[Row]) -> str:
+def _undecided(tested: Sequence[Row], against: str) -> str:
     """How many rows are not told apart from what they are compared with, and how far apart they may be all the same."""
     open_ = [row.difference for row in tested if row.difference and not row.difference.beyond_noise]
-    told = f"{len(open_)} of {len(tested)} cannot be told apart from it"
+    told = f"{len(open_)} of {len(tested)} cannot be told apart from {against}"
     ends = [end for each in open_ for end in (each.low, each.high) if end is not None]
     return f"{told} (intervals from {points(min(ends))} to {points(max(ends))})" if ends else told
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from kdrobust import listing
 from kdrobust.benchmark.answers import in_short, keeping, measured, verdict
+from kdrobust.benchmark.asides import tuning_gains, untuned
 from kdrobust.benchmark.kept import kept_teachers
 from kdrobust.benchmark.records import Record
 from kdrobust.benchmark.rows import Row, read_all, rows_of, share
@@ -73,7 +74,8 @@ t interval (95 %); nothing here was typed by hand. Also as a [leaderboard](leade
   number of rows, and the paired t test's p-value, adjusted by Holm's correction among all rows of the same student and
   block: a row whose interval leaves out 0 may still not be told apart. **Bold**: p < 0.05 after correction, *beyond
   seed noise*. *clean difference* and *W-Robust difference* are families of their own, tested alike; *W-Robust* is the
-  mean of clean and robust accuracy (Zhao et al., ECCV 2022). "Cannot be told apart" is not "equal": the interval says
+  mean of clean and robust accuracy (Zhao et al., ECCV 2022). *difference from `main`*, another family, is what tuning
+  gains over the suite's own settings, on the same seeds and test samples. "Cannot be told apart" is not "equal": the interval says
   how far apart they may be. Under a grid of settings stands what each of its keys does on average over everything
   else that varies there; or, where methods are compared with a baseline, each method's difference from it on average
   over the grid, and how far that grows or shrinks from a key's first value to its last: one figure a seed, tested over
@@ -152,7 +154,7 @@ def _section(suite: Suite, block: Block, found: Mapping[str, Sequence[Record]]) 
             continue
         parts.append(f"**`{student}`**: {told_terms(mine)}.")
         parts.append(markdown_table(columns_of(block, mine, found)))
-        parts.append(verdict(block, mine))
+        parts.append(verdict(block, mine, found.get("main", ())))
     return "\n\n".join([*parts, *remarks(rows)])
 
 
@@ -227,7 +229,8 @@ def told_terms(rows: Sequence[Row]) -> str:
 
 def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[Record]]) -> list[list[str]]:
     """A student's table, its heading first; columns that nobody fills are left out."""
-    elsewhere = _elsewhere(block, found)
+    main = () if block.tune is None else found.get("main", ())
+    gains, plain = tuning_gains(rows, main), untuned(rows, main)
     taught = [row.mean(teachers_robust) for row in rows]
     known = [value for value in taught if value is not None]
     ladder = bool(block.grid and known) and max(known) - min(known) > _LADDER
@@ -248,6 +251,7 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
         "W-Robust",
         "W-Robust difference",
         "robust in `main`",
+        "difference from `main`",
         "worst class",
         "transfer",
         "agreement",
@@ -271,7 +275,8 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
             told_difference(row.difference),
             percent(row.means["w_robust"].value),
             short_difference(row.differences["w_robust"]),
-            percent(row.mean(lambda record: elsewhere.get(_same(record)))),
+            percent(before),
+            told_difference(gain),
             _worst(row.records),
             percent(row.mean(_transfer)),
             percent(row.mean(agreement)),
@@ -281,20 +286,10 @@ def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[R
             _seconds(row.mean(lambda record: record["seconds"].get("training_cpu"))),
             str(row.robust.n),
         ]
-        for row, strength in zip(rows, taught, strict=True)
+        for row, strength, before, gain in zip(rows, taught, plain, gains, strict=True)
     ]
     filled = [place for place, _ in enumerate(heading) if any(line[place] for line in lines)]
     return [[line[place] for place in filled] for line in (heading, *lines)]
-
-
-def _elsewhere(block: Block, found: Mapping[str, Sequence[Record]]) -> dict[object, float]:
-    """The main block's robust accuracies that stand beside a tuned block's own, by what `_same` tells of a record."""
-    return {} if block.tune is None else {_same(record): share(record, "robust") for record in found.get("main", ())}
-
-
-def _same(record: Record) -> object:
-    """What a tuned record shares with its counterpart in the main block."""
-    return record["method"], record["student"], record["seed"]
 
 
 def _tuned(row: Row) -> str:

@@ -48,8 +48,9 @@ def test_rows_are_means_compared_seed_by_seed(made):
     told = verdict(made.blocks["main"], rows[:3])
     assert "Most robust: `gentle` (71.0), **+10.0 [+10.0, +10.0], p < 0.001** from `pgd_at`." in told
     assert "More robust than `pgd_at` beyond seed noise: `gentle` (+10.0); less: none; 1 of 2 cannot be told" in told
-    assert "Clean accuracy above its: none; below: none." in told
-    assert told.endswith("W-Robust above its: `gentle` (+5.0); below: none.")
+    assert told.endswith(
+        " W-Robust above its: `gentle` (+5.0); below: none. No difference in clean accuracy is beyond seed noise."
+    )
 
 
 def test_clean_accuracy_is_compared_too(made):
@@ -65,6 +66,7 @@ def test_clean_accuracy_is_compared_too(made):
     # half of +4, of the same robust accuracy
     assert {row.method: row.means["w_robust"].value for row in rows}["standard"] == pytest.approx(0.725)
     assert told.endswith("W-Robust above its: `standard` (+2.0); below: none.")
+    assert "(60.0). 2 of 2 cannot be told apart from `pgd_at`" in told
     assert "Clean accuracy above its: `standard` (+4.0); below: none." in told
 
 
@@ -233,6 +235,9 @@ def test_a_tuned_method_stands_beside_its_papers_values(made):
     (heading, line) = columns_of(block, rows_of(made, block, found), main)
     assert line[heading.index("tuned to")] == "alpha=0.123, mode=soft"
     assert (line[heading.index("robust")], line[heading.index("robust in `main`")]) == ("66.0 [66.0, 66.0]", "71.0")
+    gain = line[heading.index("difference from `main`")]
+    assert gain == "**-5.0 [-7.5, -2.5], p = 0.013**"
+    assert verdict(block, rows_of(made, block, found), main["main"]).endswith(f" tuning changes: `gentle` {gain}.")
     own = [record(job, tuned={**tuned, "overrides": []}) for job in jobs_of(made, block)]
     (heading, line) = columns_of(block, rows_of(made, block, own), main)
     assert line[heading.index("tuned to")] == "its own"

@@ -71,15 +71,15 @@ t interval (95 %); nothing here was typed by hand. Also as a [leaderboard](leade
 - *robust* is the share of test samples right under every attack on the student: FGSM, PGD-20, APGD on cross-entropy and
   towards the three nearest classes (`evaluation=benchmark`). † marks a figure that a trust check calls unreliable.
 - *difference* is in percentage points of *robust*, paired by seed, with its 95 % t interval, **not** adjusted for the
-  number of rows, and the paired t test's p-value, adjusted by Holm's correction among all rows of the same student and
-  block: a row whose interval leaves out 0 may still not be told apart. **Bold**: p < 0.05 after correction, *beyond
-  seed noise*. *clean difference* and *W-Robust difference* are families of their own, tested alike; *W-Robust* is the
-  mean of clean and robust accuracy (Zhao et al., ECCV 2022). *difference from `main`*, another family, is what tuning
-  gains over the suite's own settings, on the same seeds and test samples. "Cannot be told apart" is not "equal": the interval says
-  how far apart they may be. Under a grid of settings stands what each of its keys does on average over everything
-  else that varies there; or, where methods are compared with a baseline, each method's difference from it on average
-  over the grid, and how far that grows or shrinks from a key's first value to its last: one figure a seed, tested over
-  seeds, with Holm's correction among a block's averages.
+  number of rows, and the paired t test's p-value, adjusted by Holm's correction among all rows of the same student
+  and block: a row whose interval leaves out 0 may still not be told apart. **Bold**: p < 0.05 after correction,
+  *beyond seed noise*. *clean difference* and *W-Robust difference* are families of their own, tested alike;
+  *W-Robust* is the mean of clean and robust accuracy (Zhao et al., ECCV 2022). *difference from `main`*, another
+  family, is what tuning gains over the suite's own settings, on the same seeds and test samples. "Cannot be told
+  apart" is not "equal": the interval says how far apart they may be. Under a grid of settings stands what each of its
+  keys does on average over everything else that varies there; or, where methods are compared with a baseline, each
+  method's difference from it on average over the grid, and how far that grows or shrinks from a key's first value to
+  its last: one figure a seed, tested over seeds, with Holm's correction among a block's averages.
 - Seed noise is not all there is. The same samples test every model: two models whose answers under attack differ on 3
   to 9 % of 2,000 samples have a standard error of 0.4 to 0.7 points from the draw of samples alone, which no interval
   here contains. Differences below a point may not survive another test set, and another teacher may order methods

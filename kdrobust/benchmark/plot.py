@@ -19,8 +19,11 @@ from kdrobust.report.style import BLUE, CYCLE, GREY, VERMILLION, figure, percent
 
 #: Grids with fewer values an axis are dots, a row a point.
 _AXIS = 3
-#: Of the title, bold.
+#: Robust accuracies so far below all others that an axis for both would show no difference among the others.
+_APART = 0.2
+#: Of the title, bold, and of the note.
 _LETTERS_AN_INCH = 9.5
+_NOTE_LETTERS_AN_INCH = 13.0
 
 
 def _drawn(results: Path) -> dict[str, tuple[Block, list[Row], str]]:
@@ -104,13 +107,19 @@ def _dots(block: Block, rows: Sequence[Row], path: Path, baseline: str, told: st
     most = max(sum(row.student == student for row in rows) for student in students)
     with figure(path, width=2.6 + 4.0 * max(1.3, len(students)), height=1.4 + 0.22 * max(5, most), told=told) as drawn:
         axes = drawn.subplots(1, len(students), squeeze=False, sharex=True)[0]
+        left = _left(rows)
         for axis, student in zip(axes, students, strict=True):
             mine = [row for row in rows if row.student == student][::-1]
             for height, row in enumerate(mine):
                 colour, shape = _colour(row.difference), "s" if _alone(row) else "o"
                 clean = _colour(row.differences["clean"])
-                axis.plot(_ends(row.robust), [height, height], color=colour, linewidth=1.4)
-                axis.plot(row.robust.value, height, shape, color=colour, markersize=5)
+                if left is not None and row.robust.value < left:
+                    axis.text(
+                        left + 0.004, height, f"◂ {percent(row.robust.value)} %", color=colour, va="center", fontsize=8
+                    )
+                else:
+                    axis.plot(_ends(row.robust), [height, height], color=colour, linewidth=1.4)
+                    axis.plot(row.robust.value, height, shape, color=colour, markersize=5)
                 axis.plot(row.means["clean"].value, height, shape, color=clean, markersize=4, markerfacecolor="white")
             line = next((row.robust.value for row in mine if row.method == baseline and not row.values), None)
             if line is not None:
@@ -121,14 +130,27 @@ def _dots(block: Block, rows: Sequence[Row], path: Path, baseline: str, told: st
             axis.grid(axis="x")
             axis.set_ylim(-0.6, len(mine) - 0.4)
             axis.set_title(_titled(mine))
+        if left is not None:
+            axes[0].set_xlim(left=left)
         against = sorted({row.against for row in rows if row.difference and row.difference.corrected is not None})
         marks = [
             _bars(rows),
             "squares: no teacher given",
             *([f"dotted: {baseline}"] if any(row.method == baseline and not row.values for row in rows) else []),
-            *([f"colour: differs from {' or '.join(against)} (Holm, 5 %)"] if against else []),
+            *([f"blue above, orange below {' or '.join(against)} beyond noise (Holm, 5 %)"] if against else []),
+            *(["◂ not on the axis"] if left is not None else []),
         ]
         _frame(drawn, block, f"filled: robust ({_terms(rows)}), hollow: clean\n{'; '.join(marks)}")
+
+
+def _left(rows: Sequence[Row]) -> float | None:
+    """Where the axis of dots begins so that rows far below all others are left of it; None where there are none."""
+    ranked = sorted(rows, key=lambda row: row.robust.value)
+    for below, above in zip(ranked[-2::-1], ranked[:0:-1], strict=True):
+        if above.robust.value - below.robust.value > _APART:
+            shown = [end for row in ranked if row.robust.value >= above.robust.value for end in _ends(row.robust)]
+            return min(shown) - 0.04
+    return None
 
 
 def _lines(block: Block, rows: Sequence[Row], path: Path, told: str | None) -> None:
@@ -203,6 +225,8 @@ def _maps(block: Block, rows: Sequence[Row], path: Path, told: str | None) -> No
 def _frame(drawn: Any, block: Block, note: str) -> None:
     title = textwrap.fill(block.question, int(_LETTERS_AN_INCH * drawn.get_figwidth()))
     drawn.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=11)
+    wide = int(_NOTE_LETTERS_AN_INCH * drawn.get_figwidth())
+    note = "\n".join(textwrap.fill(line, wide) for line in note.splitlines())
     drawn.supxlabel(note, x=0.01, ha="left", fontsize=8.5, color="#444444")
 
 

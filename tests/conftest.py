@@ -1,5 +1,6 @@
 """What every test shares: one thread, so that tests that run side by side do not fight over the cores."""
 
+import gc
 import logging
 import os
 
@@ -14,6 +15,13 @@ def pytest_configure(config):
     import torch
 
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish():
+    """Half a million objects of the packages and of pytest stay to the end: looking for garbage among them is slow."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

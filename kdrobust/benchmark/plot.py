@@ -144,12 +144,15 @@ def _dots(block: Block, rows: Sequence[Row], path: Path, baseline: str, told: st
 
 
 def _left(rows: Sequence[Row]) -> float | None:
-    """Where the axis of dots begins so that rows far below all others are left of it; None where there are none."""
+    """Where the axis of dots begins if rows far below all others are left of it; None where there are none.
+
+    Clean accuracies are on it in any case.
+    """
     ranked = sorted(rows, key=lambda row: row.robust.value)
     for below, above in zip(ranked[-2::-1], ranked[:0:-1], strict=True):
         if above.robust.value - below.robust.value > _APART:
             shown = [end for row in ranked if row.robust.value >= above.robust.value for end in _ends(row.robust)]
-            return min(shown) - 0.04
+            return min(*shown, *(row.means["clean"].value for row in ranked)) - 0.04
     return None
 
 

@@ -62,10 +62,10 @@ def test_every_form_shows_what_is_measured(tmp_path, drawn, grid):
     assert "3 seeds" in note
 
 
-def dots(made, robust, path):
+def dots(made, robust, path, **more):
     """A picture of block `main` by robust counts, a method each, of three seeds that are one apart."""
     block = made.blocks["main"]
-    found = [record(job, robust=robust[job.method] + job.seed) for job in jobs_of(made, block)]
+    found = [record(job, robust=robust[job.method] + job.seed, **more) for job in jobs_of(made, block)]
     plot.draw(block, rows_of(made, block, found), path, baseline="pgd_at")
 
 
@@ -73,7 +73,7 @@ def test_who_is_far_below_stands_beside_the_axis_with_its_figure(tmp_path, drawn
     dots(suite(), {"pgd_at": 60, "gentle": 57, "standard": 2}, tmp_path / "one.png")
     for axis in drawn[0].axes:
         left = axis.get_xlim()[0]
-        assert 0.45 < left < 0.56, "below the interval of the least robust of the others: 55.5 to 60.5"
+        assert 0.45 < left < 0.555, "below the interval of the least robust of the others: 55.5 to 60.5"
         assert [text.get_text() for text in axis.texts] == ["◂ 3.0 %"]
         named = [label.get_text() for label in axis.get_yticklabels()]
         assert named[round(axis.texts[0].get_position()[1])] == "standard"
@@ -82,6 +82,12 @@ def test_who_is_far_below_stands_beside_the_axis_with_its_figure(tmp_path, drawn
         hollow = [line for line in axis.lines if line.get_marker() == "s" and line.get_markersize() == 4]
         assert len(hollow) == 3, "clean accuracy of all of them"
     assert "◂ not on the axis" in drawn[0]._supxlabel.get_text()
+
+
+def test_no_clean_accuracy_is_beside_the_axis(tmp_path, drawn):
+    dots(suite(), {"pgd_at": 60, "gentle": 57, "standard": 2}, tmp_path / "one.png", clean=30)
+    assert all(0.2 < axis.get_xlim()[0] < 0.3 for axis in drawn[0].axes)
+    assert [text.get_text() for text in drawn[0].axes[0].texts] == ["◂ 3.0 %"]
 
 
 def test_who_is_not_far_below_stands_on_the_axis(tmp_path, drawn):

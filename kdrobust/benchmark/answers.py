@@ -17,7 +17,7 @@ from kdrobust.report import threat_text
 from kdrobust.report.markdown import markdown_table
 
 #: What is told beside robust accuracy.
-_OTHERS = {"Clean accuracy": "clean", "W-Robust": "w_robust"}
+_OTHERS = {"clean accuracy": "clean", "W-Robust": "w_robust"}
 
 
 def in_short(suite: Suite, found: Mapping[str, Sequence[Record]]) -> str:
@@ -95,8 +95,7 @@ def verdict(block: Block, rows: Sequence[Row], main: Sequence[Record] = ()) -> s
         threats.setdefault(threat_text(row.records[0]["threat"]), []).append(row)
     told = [f"At {threat}: {_compared(mine)}" for threat, mine in threats.items()]
     compared = told if len(told) > 1 else [_compared(rows)]
-    gains = "" if block.tune is None else told_gains(rows, main)
-    return " ".join(filter(None, [*compared, _effects(block, rows), gains, told_official(rows)]))
+    return " ".join(filter(None, [*compared, _effects(block, rows), told_gains(rows, main), told_official(rows)]))
 
 
 def _compared(rows: Sequence[Row]) -> str:
@@ -124,11 +123,11 @@ def _others(tested: Sequence[Row]) -> list[str]:
     """What differs beyond seed noise in the other figures; those in which nothing does are named together."""
     found = {title: _beyond(tested, figure) for title, figure in _OTHERS.items()}
     told = [
-        f"{title} above its: {_list(differing, 1)}; below: {_list(differing, -1)}."
+        f"{title[0].upper()}{title[1:]} above its: {_list(differing, 1)}; below: {_list(differing, -1)}."
         for title, differing in found.items()
         if differing
     ]
-    alike = [title if title.startswith("W") else title.lower() for title, differing in found.items() if not differing]
+    alike = [title for title, differing in found.items() if not differing]
     return [*told, f"No difference in {' or '.join(alike)} is beyond seed noise."] if alike else told
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from kdrobust.benchmark.rows import Row, share
+from kdrobust.benchmark.rows import Row
 from kdrobust.benchmark.statistics import Difference, corrected, paired_difference
 from kdrobust.benchmark.suite import Block
 
@@ -124,10 +124,7 @@ def _settings(block: Block, methods: Iterable[str], key: str, value: str) -> lis
 
 
 def _cells(rows: Sequence[Row]) -> dict[_Cell, _Seeds]:
-    return {
-        (row.method, frozenset(row.values.items())): {record["seed"]: share(record, "robust") for record in row.records}
-        for row in rows
-    }
+    return {(row.method, frozenset(row.values.items())): row.by_seed for row in rows}
 
 
 def _gap(mine: _Seeds, theirs: _Seeds) -> _Seeds:

@@ -229,7 +229,7 @@ def told_terms(rows: Sequence[Row]) -> str:
 
 def columns_of(block: Block, rows: Sequence[Row], found: Mapping[str, Sequence[Record]]) -> list[list[str]]:
     """A student's table, its heading first; columns that nobody fills are left out."""
-    main = () if block.tune is None else found.get("main", ())
+    main = found.get("main", ())
     gains, plain = tuning_gains(rows, main), untuned(rows, main)
     taught = [row.mean(teachers_robust) for row in rows]
     known = [value for value in taught if value is not None]

@@ -148,10 +148,10 @@ def _left(rows: Sequence[Row]) -> float | None:
 
     Clean accuracies are on it in any case.
     """
-    ranked = sorted(rows, key=lambda row: row.robust.value)
-    for below, above in zip(ranked[-2::-1], ranked[:0:-1], strict=True):
+    ranked = sorted(rows, key=lambda row: -row.robust.value)
+    for place, (above, below) in enumerate(itertools.pairwise(ranked), start=1):
         if above.robust.value - below.robust.value > _APART:
-            shown = [end for row in ranked if row.robust.value >= above.robust.value for end in _ends(row.robust)]
+            shown = [end for row in ranked[:place] for end in _ends(row.robust)]
             return min(*shown, *(row.means["clean"].value for row in ranked)) - 0.04
     return None
 

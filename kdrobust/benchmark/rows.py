@@ -52,6 +52,11 @@ class Row:
         return self.differences["robust"]
 
     @property
+    def by_seed(self) -> dict[int, float]:
+        """Its robust accuracy, seed by seed."""
+        return {record["seed"]: share(record, "robust") for record in self.records}
+
+    @property
     def unreliable(self) -> bool:
         """Whether a trust check failed on some seed."""
         return any(record["unreliable"] for record in self.records)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.samples import EvaluationAttack, Findings, prepared
 from kdrobust.attacks.settings import choice, count, number
 from kdrobust.attacks.threat import STARTS, Threat, per_sample
+from kdrobust.losses.numerics import lift
 from kdrobust.randomness import address
 
 
@@ -123,7 +125,7 @@ class APGD(EvaluationAttack):
             labels,
             keys=keys,
             seed=seed,
-            bounds=self.threat.box,
+            threat=self.threat,
             validate=validate,
             precision=self.precision,
         ) as (samples, logits):
@@ -174,13 +176,14 @@ class APGD(EvaluationAttack):
             labels,
             keys=None,
             seed=seed,
-            bounds=self.threat.box,
+            threat=self.threat,
             validate=validate,
             initial=initial,
             targets=targets,
             precision=self.precision,
         ) as (samples, _):
-            return self._climber.climb(samples, normal_tensor(initial), seed=seed)
+            ascent = self._climber.climb(samples, lift(normal_tensor(initial)), seed=seed)
+            return replace(ascent, best=samples.answer(ascent.best), fooling=samples.answer(ascent.fooling))
 
     def describe(self) -> dict[str, Any]:
         """All settings as plain values, for result files."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_shapes
+from kdrobust.attacks.contract import Model, check_shapes, is_wrong
 from kdrobust.attacks.goals import margin, normal_tensor
 from kdrobust.attacks.partial import Partial, pack_notes, unpack_notes
 from kdrobust.attacks.result import AttackResult, higher
@@ -166,8 +166,8 @@ class Cascade(EvaluationAttack):
 
     def _look(self, model: Model, points: Tensor, labels: Tensor, seed: int, validate: bool) -> tuple[Tensor, Tensor]:
         """The margin [B], and whether the model is wrong, [B] bool."""
-        with prepared(model, points, labels, keys=None, seed=seed, bounds=self.threat.box, validate=validate) as (
+        with prepared(model, points, labels, keys=None, seed=seed, threat=self.threat, validate=validate) as (
             samples,
             logits,
         ):
-            return margin(logits, samples.labels), logits.argmax(dim=1) != samples.labels
+            return margin(logits, samples.labels), is_wrong(logits, samples.labels)

@@ -89,6 +89,41 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
         raise AttackError("the model returns probabilities (rows sum to 1): drop its softmax, attacks need logits")
 
 
+def is_wrong(logits: Tensor, labels: Tensor) -> Tensor:
+    """Whether a model answers another class than the label, [B] bool. NaN names no class: no attack succeeds by it.
+
+    Args:
+        logits: [B, K].
+        labels: [B] integers.
+    """
+    return (logits.argmax(dim=1) != labels) & ~logits.isnan().any(dim=1)
+
+
+def check_answers(adversarial: Tensor, logits: Tensor | None = None, *, attack: str = "the attack") -> None:
+    """Refuse adversarial inputs from which no verdict follows. Reads values: one host synchronisation, or two.
+
+    Args:
+        adversarial: x', [B, ...].
+        logits: the model's answers to them, [B, K]; None: not asked for.
+        attack: what made them, as the message says it.
+
+    Raises:
+        AttackError: NaN or infinite values in x', or NaN among the answers.
+    """
+    broken = ~adversarial.flatten(1).isfinite().all(dim=1)
+    if bool(broken.any()):
+        raise AttackError(
+            f"{attack}: {int(broken.sum())} of {len(broken)} adversarial inputs hold NaN or infinite values, from "
+            "which nothing follows about the model; check the attack's numbers"
+        )
+    lost = None if logits is None else logits.isnan().any(dim=1)
+    if lost is not None and bool(lost.any()):
+        raise AttackError(
+            f"{attack}: the model answers {int(lost.sum())} of {len(lost)} adversarial inputs with NaN, which is no "
+            "class; check the model's weights, and where it computes in half precision that nothing overflows"
+        )
+
+
 @contextmanager
 def attack_mode(model: Model | None, mode: str) -> Iterator[None]:
     """A model as an attack needs it, and afterwards exactly as it was, even after an exception.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdrobust.attacks.half import of_rows
 from kdrobust.errors import UsageError
 from kdrobust.losses.numerics import check_temperature, kl_per_class, lift
 
@@ -47,6 +48,8 @@ class Target:
 
         return replace(
             self,
+            model=of_rows(self.model, rows),
+            teacher=None if self.teacher is None else of_rows(self.teacher, rows),
             inputs=self.inputs[rows],
             labels=self.labels[rows],
             teacher_logits=None if known is None else asked,

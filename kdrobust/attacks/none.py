@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_logits, check_shapes
+from kdrobust.attacks.contract import Model, check_logits, check_shapes, is_wrong
 from kdrobust.attacks.goals import cross_entropy
 from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.undisturbed import undisturbed
@@ -33,7 +33,7 @@ class NoAttack:
             logits = model(clean)
             check_logits(logits, truth)
             value = cross_entropy(logits, truth)
-        fooled = logits.argmax(dim=1) != truth
+        fooled = is_wrong(logits, truth)
         return AttackResult(adversarial=clean, goal_start=value, goal_end=value, fooled=fooled)
 
     def describe(self) -> dict[str, Any]:

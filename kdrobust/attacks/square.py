@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model
+from kdrobust.attacks.contract import Model, is_wrong
 from kdrobust.attacks.goals import Climb, Target, describe_goal, find_goal
 from kdrobust.attacks.kernels import PRECISIONS
 from kdrobust.attacks.result import AttackResult, higher
@@ -100,7 +100,7 @@ class Square(EvaluationAttack):
             labels,
             keys=keys,
             seed=seed,
-            bounds=self.threat.box,
+            threat=self.threat,
             validate=validate,
             precision=self.precision,
         ) as (samples, logits):
@@ -166,7 +166,7 @@ class Square(EvaluationAttack):
         if on.model is not on.exact and len(rows := torch.nonzero(~fooled).flatten()):
             # the exact model looks once at what the form that was asked could not break
             with torch.no_grad():
-                fooled[rows] = samples.exact(point[rows]).argmax(dim=1) != samples.labels[rows]
+                fooled[rows] = is_wrong(samples.exact(point[rows]), samples.labels[rows])
         return AttackResult(adversarial=point, goal_start=begun, goal_end=value, fooled=fooled), spent
 
     def share(self, query: int) -> float:

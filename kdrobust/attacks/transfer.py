@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from kdrobust.attacks.contract import check_logits, check_shapes
+from kdrobust.attacks.contract import check_logits, check_shapes, is_wrong
 from kdrobust.attacks.goals import cross_entropy
 from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.threat import Threat
@@ -74,7 +74,7 @@ class TransferAttack:
             adversarial=made.adversarial,
             goal_start=cross_entropy(before, truth),
             goal_end=cross_entropy(after, truth),
-            fooled=after.argmax(dim=1) != truth,
+            fooled=is_wrong(after, truth),
             extra={"fooled_source": made.fooled.float()},
             notes=made.notes,
         )

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kdrobust.attacks import check_answers
 from kdrobust.errors import AttackError
 from kdrobust.evaluation.answers import answers
 from kdrobust.evaluation.checks import CheckSettings, run_checks
@@ -88,7 +89,7 @@ def evaluate(
         store: where finished attacks are kept, and found again by an evaluation that goes on after a kill.
 
     Raises:
-        AttackError: inputs or a model no attack can be run on honestly.
+        AttackError: inputs or a model no attack can be run on honestly, or an attack or answers that are NaN.
         ValueError: lengths that differ, a batch size below 1, an attack called `clean`, `worst_case` or like a field.
     """
     _check_arguments(inputs, labels, indices, attacks, batch_size)
@@ -194,6 +195,8 @@ def _clean_verdicts(
         logits = predict(model, inputs)
         if logits.dim() != 2 or len(logits) != len(labels):
             raise AttackError(f"model: expected logits of shape [B, K], got {tuple(logits.shape)}")
+        if bool(logits.isnan().any()):
+            raise AttackError("the model's logits are NaN on clean inputs; check its weights")
         verdicts[rows] = (logits.argmax(dim=1) == labels).cpu()
         _note(answered, answers(logits, labels), rows, len(samples))
         tell("clean", int(rows[-1]) + 1, len(samples))
@@ -238,6 +241,7 @@ def _attack_all(
         result = attack.run(model, inputs, labels, keys=keys, seed=seed, **further)
         adversarial, fooled = result.adversarial, result.fooled.to(labels.device)
         logits = predict_all(model, adversarial, batch_size)
+        check_answers(adversarial, logits, attack=f"attack {name}")
         again = logits.argmax(dim=1) != labels
         at = rows.numpy()
         away = _distance(adversarial.double(), inputs.double(), told)

@@ -18,6 +18,7 @@ from kdrobust.distributed import shard_frozen
 from kdrobust.errors import KdrobustError
 from kdrobust.losses import Objective, ObjectiveResult
 from kdrobust.modules.means import EpochMeans
+from kdrobust.modules.steps import is_over
 from kdrobust.randomness import address
 from kdrobust.views import Views
 
@@ -262,13 +263,7 @@ class RobustModule(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Log the epoch's means after its last step, before validation and what reads them."""
         self._address_draws()
-        trainer = self.trainer
-        limit = trainer.max_steps
-        if (
-            batch_idx + 1 >= trainer.num_training_batches
-            or (trainer.should_stop and trainer.fit_loop._can_stop_early)
-            or 0 <= limit <= trainer.global_step
-        ):
+        if batch_idx + 1 >= self.trainer.num_training_batches or is_over(self.trainer):
             if self.stops_at_nonfinite:
                 self._look()
             self.log_dict(self.means.take(self.device), on_step=False, on_epoch=True, batch_size=1)

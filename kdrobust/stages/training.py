@@ -31,6 +31,7 @@ from kdrobust.modules import (
     ResumePoint,
     RobustModule,
     RobustValidation,
+    StepCount,
     Unprofiled,
     find_resume_point,
     place_of,
@@ -68,7 +69,7 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str, first: Sequence[pl
         first: callbacks that act before the config's own.
     """
     callbacks = [*first, *(instantiate(node) for node in cfg.callbacks.values() if node is not None)]
-    callbacks.append(SameConfig(digest))
+    callbacks += [SameConfig(digest), StepCount()]
     if cfg.run.get("trial") is not None:
         # Optuna is slow to import: only a search's jobs pay for it
         from kdrobust.sweeps.pruning import trial_report

@@ -113,6 +113,9 @@ class RobustModule(pl.LightningModule):
         settings = {"scheduler": scheduler, "interval": self._scheduler.get("interval", "epoch")}
         if self._scheduler.get("monitor"):
             settings["monitor"] = self._scheduler["monitor"]
+            if str(settings["monitor"]).startswith("val/"):
+                # an epoch that is not validated has nothing to say about a plateau
+                settings["frequency"] = self.trainer.check_val_every_n_epoch
         return {"optimizer": optimizer, "lr_scheduler": settings}
 
     def on_fit_start(self) -> None:
@@ -203,6 +206,8 @@ class RobustModule(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Let the objective's statistics over the epoch take effect."""
         self.objective.end_epoch()
+        # what a validation within the epoch has ended had no last batch to log them at
+        self.log_dict(self.means.take(self.device), on_step=False, on_epoch=True, batch_size=1)
 
     def on_train_start(self) -> None:
         """Address what the first step's model draws, see `on_train_batch_end`."""

@@ -24,7 +24,7 @@ from kdrobust.data.splits import Split, channel_statistics, make_split, to_unit
 from kdrobust.data.transformed import transformed
 from kdrobust.distributed.sampler import ShuffledBatches, UnpaddedDistributedSampler, position
 from kdrobust.errors import CheckpointError, DataError, UsageError
-from kdrobust.randomness import address
+from kdrobust.randomness import address, generator
 from kdrobust.spec import InputSpec
 
 #: How many training images kept on disk are read for their mean and standard deviation.
@@ -247,6 +247,8 @@ class DataModule(pl.LightningDataModule):
         batches = ShuffledBatches(size=samples, batch_size=self.batch_size, seed=self.seed)
         # the loader that training goes on with; later ones (for statistics of the whole set) leave nothing out
         batches.trained, self._trained = self._trained, (0, 0)
+        # processes that read ahead begin with the loader's iterator, before Lightning says which epoch it is
+        batches.set_epoch(batches.trained[0])
         return self._load("train", batches)
 
     def state_dict(self) -> dict[str, Any]:
@@ -291,6 +293,9 @@ class DataModule(pl.LightningDataModule):
             collate_fn=as_it_is,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            # an iterator draws a number for its workers: not from the generator that a model's dropout reads next, as a
+            # resumed epoch makes its iterator at another place than an uninterrupted one
+            generator=generator(self.seed, "loader"),
         )
 
     def process(self, batch: Batch, *, training: bool, epoch: int = 0, dtype: torch.dtype = torch.float32) -> Batch:

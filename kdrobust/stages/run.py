@@ -44,6 +44,8 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
     # our own sampler leaves out what was trained on
     warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*")
+    # an epoch without a validation; a metric that is never measured is refused before training
+    warnings.filterwarnings("ignore", message=".*could not find the monitored key in the returned metrics.*")
     # a detector's classifier is frozen
     warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode at the start of training.*")
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")

@@ -28,6 +28,7 @@ from kdrobust.models import Classifier, build_classifier, tap_shapes
 from kdrobust.randomness import address
 from kdrobust.spec import InputSpec
 from kdrobust.stages.labels import label_problems
+from kdrobust.stages.training_checks import check_batches, training_problems
 from kdrobust.tracking import build_manifest, hold, is_main_process, made_by, versions, write_json, write_text
 from kdrobust.tracking.secrets import redacted, secret_keys
 
@@ -123,7 +124,7 @@ def check_method(
             found.append(
                 f"method: it learns from a teacher, which `kdrobust {cfg.stage}` has none of; use kdrobust distill"
             )
-        found += label_problems(cfg, objective)
+        found += label_problems(cfg, objective) or training_problems(cfg, objective)
     check_config(cfg, found)
     assert objective is not None
     return objective
@@ -181,6 +182,8 @@ def prepare_data(cfg: DictConfig) -> DataModule:
     """
     data: DataModule = instantiate(cfg.data)
     data.prepare()
+    if cfg.get("callbacks") is not None:
+        check_batches(cfg, data)
     if cfg.get("threat") is not None:
         box, bounds = instantiate(cfg.threat).box, data.spec.bounds
         if box != bounds:

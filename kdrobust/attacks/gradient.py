@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
+from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes, clean_logits
 from kdrobust.attacks.goals import (
     NEED_LIVE_TEACHER,
     Climb,
@@ -259,8 +259,7 @@ class GradientAttack:
             )
             if validate:
                 check_inputs(target.inputs, target.labels, self.threat.bounds)
-                with torch.no_grad():
-                    check_logits(target.model(target.inputs), target.labels)
+                check_logits(clean_logits(target.model, target.inputs), target.labels)
             target = self._fast(target)
             factor = per_sample(normal_tensor(scale), target.inputs) if isinstance(scale, Tensor) else scale
             unit = self.threat.unit(target.inputs) * factor

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
+from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes, clean_logits
 from kdrobust.attacks.goals import margin
 from kdrobust.attacks.result import AttackResult, higher
 from kdrobust.attacks.settings import choice, count, number
@@ -105,7 +105,7 @@ class JointAttack:
             clean, truth = inputs.detach().clone(), labels.detach().long()
             check_inputs(clean, truth, self.threat.bounds)
             with torch.no_grad():
-                logits, flags = classifier(clean), detector(clean)
+                logits, flags = clean_logits(classifier, clean), clean_logits(detector, clean)
             check_logits(logits, truth)
             if flags.shape != (len(clean), 2):
                 raise AttackError(f"the detector returned shape {tuple(flags.shape)}; expected [B, 2] logits")

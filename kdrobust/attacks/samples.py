@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
+from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes, clean_logits
 from kdrobust.attacks.goals import Climb, Target, normal_tensor
 from kdrobust.attacks.kernels import climbed, confirmed
 from kdrobust.attacks.result import AttackResult, improve
@@ -118,8 +118,7 @@ def prepared(
         )
         if validate:
             check_inputs(samples.inputs, samples.labels, bounds)
-        with torch.no_grad():
-            logits = model(samples.inputs)
+        logits = clean_logits(model, samples.inputs)
         if validate:
             check_logits(logits, samples.labels)
         yield replace(samples, model=climbed(model, precision, samples.inputs)), logits

@@ -7,6 +7,7 @@ from kdrobust.config.dead import dead_keys
 from kdrobust.config.numbers import as_number
 from kdrobust.config.paths import conf_dir, search_folders
 from kdrobust.config.resolvers import config_hash, register, run_folder
+from kdrobust.config.trust import trusted_packages, trusting
 
 __all__ = [
     "as_number",
@@ -23,4 +24,6 @@ __all__ = [
     "run_folder",
     "search_folders",
     "to_plain",
+    "trusted_packages",
+    "trusting",
 ]

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from kdrobust.config.targets import locate
-from kdrobust.errors import CheckpointError, UsageError
+from kdrobust.errors import CheckpointError, KdrobustError, UsageError
 from kdrobust.models.classifier import Classifier
 from kdrobust.models.convnet import image_shape
+from kdrobust.models.inplace import IN_PLACE, answer_of_copy
 from kdrobust.models.state import load_state, one_line
 from kdrobust.models.timm import timm_library
 from kdrobust.spec import InputSpec
@@ -137,7 +138,14 @@ def normalised(network: nn.Module, *, spec: InputSpec, normalize: Mapping[str, S
     return Classifier(network, spec=replace(spec, mean=mean, std=std), normalize=True)
 
 
-def check_answers(model: nn.Module, inputs: Tensor, *, classes: int, what: str) -> Tensor:
+def check_answers(
+    model: nn.Module,
+    inputs: Tensor,
+    *,
+    classes: int,
+    what: str,
+    remedy: str = "data=... must name what it was trained on",
+) -> Tensor:
     """A model's answers to a few inputs, if they are logits of these classes.
 
     Args:
@@ -145,22 +153,27 @@ def check_answers(model: nn.Module, inputs: Tensor, *, classes: int, what: str) 
         inputs: [B, ...] in [0, 1].
         classes: K of the data.
         what: the key and value that named the model.
+        remedy: what to do about another class count.
 
     Returns:
         Logits [B, K].
 
     Raises:
-        CheckpointError: it does not take these inputs, returns no tensor [B, K], or has another class count or no
-            parameters.
+        CheckpointError: it does not take these inputs or changes them in place, returns no tensor [B, K], or has
+            another class count or no parameters.
     """
     if next(model.parameters(), None) is None:
-        raise CheckpointError(f"{what}: the model has no parameters; a script must be saved without torch.jit.freeze")
+        raise CheckpointError(f"{what}: the model has no parameters; save a script without torch.jit.freeze")
     shape = tuple(inputs.shape[1:])
     try:
         with torch.no_grad():
-            logits = model(inputs)
-    except (RuntimeError, ValueError, TypeError, LookupError, AssertionError) as error:
-        raise CheckpointError(f"{what}: the model does not take inputs {shape} ({one_line(error)})") from None
+            logits, written = answer_of_copy(model, inputs)
+    except KdrobustError:
+        raise
+    except Exception as error:  # whatever code of the user's own stumbles over
+        raise CheckpointError(f"{what}: the model does not take inputs {shape} ({one_line(error)})") from error
+    if written:
+        raise CheckpointError(f"{what}: {IN_PLACE}")
     if not isinstance(logits, Tensor):
         raise CheckpointError(
             f"{what}: the model returns a {type(logits).__name__}; expected a tensor of logits [B, K]"
@@ -169,10 +182,7 @@ def check_answers(model: nn.Module, inputs: Tensor, *, classes: int, what: str) 
         found = tuple(logits.shape)
         raise CheckpointError(f"{what}: the model returns {found} for {len(inputs)} inputs; expected logits [B, K]")
     if logits.shape[1] != classes:
-        raise CheckpointError(
-            f"{what}: the model has {logits.shape[1]} classes, the data have {classes}; data=... must name what it was "
-            "trained on"
-        )
+        raise CheckpointError(f"{what}: the model has {logits.shape[1]} classes, the data have {classes}; {remedy}")
     return logits
 
 

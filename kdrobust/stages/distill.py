@@ -7,7 +7,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from kdrobust.distributed import world_size
 from kdrobust.modules import DistillationModule
+from kdrobust.stages.networks import check_batch
 from kdrobust.stages.setup import (
     check_method,
     open_run,
@@ -36,6 +38,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     with open_run(cfg, folder) as digest:
         data = prepare_data(cfg)
         model, node = new_student(cfg, data)
+        check_batch(model, data, world_size(cfg.trainer))
         partners = new_partners(cfg, objective, data)
         # before a teacher is trained: a module path that is not there shall not cost one
         tapped = tapped_teachers(cfg, objective, data)

@@ -28,7 +28,7 @@ from kdrobust.export import (
     stamp,
     write_model,
 )
-from kdrobust.models import file_hash, read_checkpoint
+from kdrobust.models import check_network, file_hash, read_checkpoint
 from kdrobust.serving import Metadata, open_runtime
 from kdrobust.stages.comparison import print_comparison, print_costs, write_comparison
 from kdrobust.stages.measuring import Measured, compare_models, is_timed, measure, settle_radii, suite_problems
@@ -61,7 +61,7 @@ def run(cfg: DictConfig, folder: Path) -> float:
     """Export, check, measure and describe `cfg.checkpoint`; returns the exported model's worst-case accuracy."""
     check_config(cfg, export_problems(cfg))
     path = require_file(cfg.checkpoint, "checkpoint", "train a model with `kdrobust teacher` or `kdrobust distill`")
-    read_checkpoint(path)
+    check_network(read_checkpoint(path), path)
     beside = _beside(cfg, path)
     settle_radii(cfg)
     started = time.monotonic()
@@ -114,7 +114,7 @@ def _beside(cfg: DictConfig, path: Path) -> Path | None:
     if cfg.compare is None:
         return None
     beside = require_file(cfg.compare, "compare", "name a checkpoint, or set compare=null")
-    read_checkpoint(beside)
+    check_network(read_checkpoint(beside), beside)
     return beside
 
 

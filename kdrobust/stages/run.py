@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from kdrobust.config import trusting
 from kdrobust.errors import UsageError
 from kdrobust.tracking import made_by
 
@@ -53,15 +54,12 @@ def run_stage_in(stage: str, cfg: DictConfig, folder: Path) -> Any:
     if starter and stage in _ONE_PROCESS:
         raise UsageError(f"{stage}: one process runs it, and starts ranks where it trains; leave {starter} out")
     quiet()
-    if cfg.get("trusted_modules") and str(Path.cwd()) not in sys.path:
-        # a user's own packages lie where the user works; last, so that they hide nothing
-        sys.path.append(str(Path.cwd()))
     with open_dict(cfg):
         cfg.run.folder = str(folder)
     module = importlib.import_module(f"kdrobust.stages.{stage}")
     from kdrobust.stages.memory import told_memory
 
-    with told_memory(cfg):
+    with trusting(cfg.get("trusted_modules")), told_memory(cfg):
         return module.run(cfg, folder)
 
 

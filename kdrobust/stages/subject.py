@@ -20,6 +20,7 @@ from kdrobust.models import (
     check_answers,
     check_class_names,
     check_form,
+    check_network,
     check_spec,
     file_hash,
     load_imported,
@@ -102,7 +103,8 @@ def require_subject(cfg: DictConfig) -> None:
 
     Raises:
         UsageError: a file that does not exist, or a script that is not trusted.
-        CheckpointError: a checkpoint that cannot be read, or of other data than are announced.
+        CheckpointError: a checkpoint that cannot be read, of a network that is not trusted, or of other data than are
+            announced.
     """
     node = _node(cfg)
     announced = instantiate(cfg.data).announced if cfg.get("data") is not None else None
@@ -110,6 +112,7 @@ def require_subject(cfg: DictConfig) -> None:
         file = _checkpoint(path)
         try:
             checkpoint = read_checkpoint(file)
+            check_network(checkpoint, file)
         except CheckpointError as error:
             raise CheckpointError(f"checkpoint={error}") from None
         if announced is not None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from kdrobust.distributed import world_size
 from kdrobust.modules import TeacherModule
+from kdrobust.stages.networks import check_batch
 from kdrobust.stages.setup import (
     check_method,
     new_classifier,
@@ -26,6 +28,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     with open_run(cfg, folder) as digest:
         data = prepare_data(cfg)
         model = new_classifier(cfg.teacher, data.spec, int(cfg.seed))
+        check_batch(model, data, world_size(cfg.trainer))
         prepare_objective(objective, {"student": model}, data.spec, int(cfg.seed))
         set_threads(cfg, model, data.spec, data.batch_size)
         module = TeacherModule(model=model, objective=objective, **module_arguments(cfg, cfg.teacher, data))

@@ -28,6 +28,7 @@ def load_timm(
     weights: str | Path | None = None,
     arguments: Mapping[str, Any] | None = None,
     trust: bool = False,
+    prefix: str | None = None,
 ) -> nn.Module:
     """A trained timm model.
 
@@ -37,6 +38,7 @@ def load_timm(
         weights: a file for `load_state`; otherwise `arguments` need `pretrained: true`, which fetches timm's.
         arguments: further arguments of `timm.create_model`.
         trust: unpickle the weights even if they hold more than data.
+        prefix: what the model's names begin with in the weights' file; None: found out, see `load_state`.
 
     Raises:
         UsageError: timm is not installed, knows no such model or argument, or nothing says where weights come from.
@@ -53,7 +55,7 @@ def load_timm(
         channels, _, _ = image_shape(spec, "model.timm")
         given = {"in_chans": channels, "num_classes": spec.classes, **given, "pretrained": False}
     model = _made(library.create_model, f"model.timm={name}", name, **given)
-    return model if weights is None else load_state(model, weights, trust=trust)
+    return model if weights is None else load_state(model, weights, trust=trust, prefix=prefix)
 
 
 def load_torchscript(path: str | Path, *, trust: bool) -> nn.Module:
@@ -92,6 +94,7 @@ def load_imported(
     arguments: Mapping[str, Any] | None = None,
     trusted: Sequence[str] = (),
     trust: bool = False,
+    prefix: str | None = None,
 ) -> nn.Module:
     """What a function or class of a package returns.
 
@@ -101,6 +104,7 @@ def load_imported(
         arguments: what the function is called with.
         trusted: packages that may be imported beside those every config may point into.
         trust: unpickle the weights even if they hold more than data.
+        prefix: what the model's names begin with in the weights' file; None: found out, see `load_state`.
 
     Raises:
         UsageError: the path lies outside trusted packages, leads nowhere, or does not make an `nn.Module`.
@@ -114,7 +118,7 @@ def load_imported(
     model = _made(factory, key, **dict(arguments or {}))
     if not isinstance(model, nn.Module):
         raise UsageError(f"{key}: it made a {type(model).__name__}, not a torch.nn.Module")
-    return model if weights is None else load_state(model, weights, trust=trust)
+    return model if weights is None else load_state(model, weights, trust=trust, prefix=prefix)
 
 
 def normalised(network: nn.Module, *, spec: InputSpec, normalize: Mapping[str, Sequence[float]] | None) -> Classifier:

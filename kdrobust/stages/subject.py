@@ -42,6 +42,7 @@ _READERS = {
     "weights": ("timm", "import"),
     "arguments": ("robustbench", "timm", "import"),
     "normalize": ("timm", "torchscript", "import"),
+    "prefix": ("timm", "import"),
     "trust": ("torchscript", "timm", "import"),
 }
 _ROBUSTBENCH_ARGUMENTS = ("dataset", "threat_model", "model_dir")
@@ -243,10 +244,14 @@ def _load(
     trust = bool(node.get("trust"))
     if weights is not None:
         origin["weights"] = {"path": str(weights), "sha256": file_hash(weights)}
+    prefix = node.get("prefix")
+    read: dict[str, Any] = {"weights": weights, "arguments": arguments, "trust": trust, "prefix": prefix}
+    if prefix is not None:
+        origin["prefix"] = prefix
     if source == "timm":
-        return load_timm(name, spec=data.spec, weights=weights, arguments=arguments, trust=trust), origin
+        return load_timm(name, spec=data.spec, **read), origin
     trusted = [str(package) for package in cfg.get("trusted_modules") or []]
-    return load_imported(name, weights=weights, arguments=arguments, trusted=trusted, trust=trust), origin
+    return load_imported(name, trusted=trusted, **read), origin
 
 
 def _node(cfg: DictConfig) -> dict[str, Any]:

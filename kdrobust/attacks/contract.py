@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdrobust.errors import AttackError
+from kdrobust.models.inplace import IN_PLACE, answer_of_copy
 
 Model = Callable[[Tensor], Tensor]
 
@@ -57,6 +58,24 @@ def check_inputs(inputs: Tensor, labels: Tensor, bounds: Sequence[float] = (0.0,
     if low < bounds[0] or high > bounds[1]:
         scale = "divide by 255" if low >= 0 and high > 2 else "normalise inside the model, not in the data"
         raise AttackError(f"pixels lie in [{low:.4g}, {high:.4g}], not in [{bounds[0]:g}, {bounds[1]:g}]: {scale}")
+
+
+@torch.no_grad()
+def clean_logits(model: Model, inputs: Tensor) -> Tensor:
+    """What a model answers to clean inputs, without gradient; yet to be checked by `check_logits`.
+
+    Args:
+        model: inputs to logits.
+        inputs: clean x, [B, ...]; left as they are.
+
+    Raises:
+        AttackError: the model writes into its input, so that every distance to x would be one to something else.
+    """
+    logits, written = answer_of_copy(model, inputs)
+    if written:
+        raise AttackError(IN_PLACE)
+    answered: Tensor = logits
+    return answered
 
 
 def check_logits(logits: Tensor, labels: Tensor) -> None:

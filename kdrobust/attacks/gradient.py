@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
+from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes, clean_logits
 from kdrobust.attacks.goals import (
     NEED_LIVE_TEACHER,
     Climb,
@@ -266,8 +266,7 @@ class GradientAttack:
             )
             if validate:
                 check_inputs(inputs, target.labels, self.threat.bounds)
-                with torch.no_grad():
-                    check_logits(target.model(target.inputs), target.labels)
+                check_logits(clean_logits(target.model, target.inputs), target.labels)
             target = self._fast(target)
             yield Task(
                 target=target,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
+from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes, clean_logits
 from kdrobust.attacks.goals import margin
 from kdrobust.attacks.half import answer, asked
 from kdrobust.attacks.result import AttackResult, higher
@@ -109,7 +109,7 @@ class JointAttack:
             clean, radius = lift(given), float(self.threat.eps) * self.threat.unit(given)
             classifier, detector = (asked(each, given, self.threat, radius) for each in (classifier, detector))
             with torch.no_grad():
-                logits, flags = classifier(clean), detector(clean)
+                logits, flags = clean_logits(classifier, clean), clean_logits(detector, clean)
             check_logits(logits, truth)
             if flags.shape != (len(clean), 2):
                 raise AttackError(f"the detector returned shape {tuple(flags.shape)}; expected [B, 2] logits")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes, is_wrong
+from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes, clean_logits, is_wrong
 from kdrobust.attacks.goals import Climb, Target, normal_tensor
 from kdrobust.attacks.half import answer, asked, of_rows
 from kdrobust.attacks.kernels import climbed, confirmed
@@ -128,8 +128,7 @@ def prepared(
         )
         if validate:
             check_inputs(given, samples.labels, threat.box)
-        with torch.no_grad():
-            logits = exact(samples.inputs)
+        logits = clean_logits(exact, samples.inputs)
         if validate:
             check_logits(logits, samples.labels)
         yield replace(samples, model=climbed(exact, precision, samples.inputs)), logits

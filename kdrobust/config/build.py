@@ -12,6 +12,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from kdrobust.config.annotations import parameter_types, takes_number
 from kdrobust.config.numbers import as_number
 from kdrobust.config.targets import locate
+from kdrobust.config.trust import trusted_packages
 from kdrobust.errors import KdrobustError, UsageError
 
 #: Keys of a node that are instructions, not arguments.
@@ -74,13 +75,14 @@ def numbers(node: Any) -> Any:
 
 
 def trusted_modules(node: Any) -> list[str]:
-    """The packages the root config of a node trusts beyond the allowed ones."""
+    """The packages trusted beyond the allowed ones: by a node's root config, and by `trusting`."""
     if not isinstance(node, DictConfig | ListConfig):
-        return []
+        return list(trusted_packages())
     root = node._get_root()
     named = root._get_node("trusted_modules") if isinstance(root, DictConfig) else None
     values = named if isinstance(named, ListConfig) else []
-    return [str(value) for value in values if isinstance(value, str)]
+    given = [str(value) for value in values if isinstance(value, str)]
+    return [*given, *(name for name in trusted_packages() if name not in given)]
 
 
 def instantiate(node: Any, **late: Any) -> Any:

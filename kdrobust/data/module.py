@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from kdrobust.data.arrays import Arrays, Source, content_hash
 from kdrobust.data.augmentation import Augment, Augmentation
 from kdrobust.data.batch import UNKNOWN, Batch
-from kdrobust.data.checks import check_arrays
+from kdrobust.data.checks import check_arrays, read_source
 from kdrobust.data.dataset import BatchDataset, as_it_is
 from kdrobust.data.partition import SPLITS, partition
 from kdrobust.data.splits import Split, channel_statistics, make_split, to_unit
@@ -106,7 +106,11 @@ class DataModule(pl.LightningDataModule):
         self.validation_fraction = validation_fraction
         self.seed = seed
         self.split_seed = split_seed
-        chain = [] if augmentation is None else [augmentation] if callable(augmentation) else list(augmentation)
+        several = isinstance(augmentation, Sequence) and not isinstance(augmentation, str)
+        chain: list[Any] = list(augmentation) if several else [] if augmentation is None else [augmentation]
+        for step in chain:
+            if not callable(step):
+                raise ValueError(_no_augmentation(step))
         self.augmentations: list[Augment] = [step for step in chain if getattr(step, "active", True)]
         self.loader = loader
         self.num_workers = num_workers
@@ -130,7 +134,7 @@ class DataModule(pl.LightningDataModule):
         """
         if self._spec is not None:
             return
-        arrays = self.source.load(self.root)
+        arrays = read_source(self.source, self.root)
         if self.unlabelled:
             arrays = replace(arrays, y_train=np.full(len(arrays.x_train), UNKNOWN, dtype=np.int64))
         classes = check_arrays(arrays, unlabelled=self.unlabelled)
@@ -326,3 +330,15 @@ class DataModule(pl.LightningDataModule):
             epoch=int(trainer.current_epoch),
             dtype=torch.float64 if double else torch.float32,
         )
+
+
+def _no_augmentation(step: Any) -> str:
+    if not isinstance(step, Mapping):
+        return f"augmentation: expected augmentations or null, got {step!r}"
+    inside = ",".join(
+        f"{key}:{str(value).lower() if isinstance(value, bool) else value}" for key, value in step.items()
+    )
+    return (
+        f"augmentation: {dict(step)} names no class; write "
+        f"'data.augmentation={{_target_:kdrobust.data.Augmentation{',' if inside else ''}{inside}}}'"
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from kdrobust.config.suggest import did_you_mean
 from kdrobust.errors import UsageError
-from kdrobust.serving.words import count, truth
+from kdrobust.serving.words import count, packages, truth
 
 _HELP = """kdrobust predict MODEL input=FILE|FOLDER|ARRAYS [output=FILE] [key=value ...]
 
@@ -22,6 +22,7 @@ _HELP = """kdrobust predict MODEL input=FILE|FOLDER|ARRAYS [output=FILE] [key=va
                moves accuracy and robustness. Grey and colour are converted to what the model takes
   batch_size=  images at once (256)
   trust=       true: open .pt and .pt2, which are code
+  trusted_modules=  packages of your own that the checkpoint's network comes from, e.g. trusted_modules=[acme]
   threads=     CPU threads of ONNX Runtime or torch
 
 Examples
@@ -39,6 +40,7 @@ class _Wish:
     resize: bool = False
     batch_size: int = 256
     trust: bool = False
+    trusted_modules: tuple[str, ...] = ()
     threads: int | None = None
 
 
@@ -67,7 +69,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     from kdrobust.serving.tables import check_output, open_table
 
     check_output(wish.output)
-    runtime = open_runtime(wish.model, trust=wish.trust, threads=wish.threads)
+    runtime = open_runtime(wish.model, trust=wish.trust, trusted_modules=wish.trusted_modules, threads=wish.threads)
     if wish.threads is not None and runtime.format != "onnx":
         import torch
 
@@ -106,7 +108,9 @@ def _parse(arguments: Sequence[str]) -> _Wish:
     return wish
 
 
-def _value(key: str, text: str) -> str | bool | int:
+def _value(key: str, text: str) -> str | bool | int | tuple[str, ...]:
+    if key == "trusted_modules":
+        return packages("predict", key, text)
     if key in ("resize", "trust"):
         return truth("predict", key, text)
     if key in ("batch_size", "threads"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,12 +39,15 @@ class Runtime(Protocol):
         ...
 
 
-def open_runtime(path: str | Path, *, trust: bool = False, threads: int | None = None) -> Runtime:
+def open_runtime(
+    path: str | Path, *, trust: bool = False, trusted_modules: Sequence[str] = (), threads: int | None = None
+) -> Runtime:
     """Open a checkpoint or an exported file on the CPU.
 
     Args:
         path: `best.ckpt`, or a `.onnx`, `.pt` or `.pt2` of `kdrobust export`.
         trust: whether to open `.pt` and `.pt2`, which are code.
+        trusted_modules: packages of the user's own that a checkpoint may name its network from.
         threads: of ONNX Runtime within an operation; None: its default. The other formats use torch's setting.
 
     Raises:
@@ -64,7 +68,10 @@ def open_runtime(path: str | Path, *, trust: bool = False, threads: int | None =
     if kind == "onnx":
         return OnnxModel(place, threads=threads)
     if kind == "checkpoint":
-        return TorchModel.of_checkpoint(place)
+        from kdrobust.config import trusting
+
+        with trusting(trusted_modules):
+            return TorchModel.of_checkpoint(place)
     return TorchModel.of_script(place) if kind == "torchscript" else TorchModel.of_program(place)
 
 

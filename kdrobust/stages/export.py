@@ -28,7 +28,7 @@ from kdrobust.export import (
     stamp,
     write_model,
 )
-from kdrobust.models import file_hash, read_checkpoint
+from kdrobust.models import check_network, file_hash, read_checkpoint
 from kdrobust.serving import Metadata, open_runtime
 from kdrobust.stages.comparison import print_comparison, print_costs, write_comparison
 from kdrobust.stages.measuring import Measured, at_radii, compare_models, is_timed, measure, suite_problems
@@ -70,7 +70,7 @@ def derive(cfg: DictConfig, _checked: None) -> dict[str, Any]:
 def require(cfg: DictConfig, _checked: None) -> None:
     """Refuse checkpoints that are not there or cannot be read."""
     path = _checkpoint(cfg)
-    read_checkpoint(path)
+    check_network(read_checkpoint(path), path)
     _beside(cfg, path)
 
 
@@ -135,7 +135,7 @@ def _beside(cfg: DictConfig, path: Path) -> Path | None:
     if cfg.compare is None:
         return None
     beside = require_file(cfg.compare, "compare", "name a checkpoint, or set compare=null")
-    read_checkpoint(beside)
+    check_network(read_checkpoint(beside), beside)
     return beside
 
 

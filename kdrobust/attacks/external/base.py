@@ -18,6 +18,7 @@ from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.threat import Threat, per_sample
 from kdrobust.errors import AttackError
 from kdrobust.losses.numerics import lift
+from kdrobust.models.inplace import IN_PLACE
 
 #: How far beyond ball and box float32 arithmetic may end without being worth a note.
 _ROUNDING = 1e-6
@@ -123,7 +124,10 @@ class ExternalAttack(ABC):
             if not len(clean):
                 nothing = clean.new_zeros(0)
                 return AttackResult(adversarial=clean, goal_start=nothing, goal_end=nothing, fooled=truth.bool())
+            version = clean._version
             before = self._ask(model, clean)
+            if clean._version != version:
+                raise AttackError(IN_PLACE)
             check_logits(before, truth)
             found = Found(adversarial=clean)
             if self.threat.radius > 0:

@@ -31,7 +31,15 @@ from kdrobust.export import (
 from kdrobust.models import file_hash, read_checkpoint
 from kdrobust.serving import Metadata, open_runtime
 from kdrobust.stages.comparison import print_comparison, print_costs, write_comparison
-from kdrobust.stages.measuring import Measured, compare_models, is_timed, measure, settle_radii, suite_problems
+from kdrobust.stages.measuring import (
+    Measured,
+    compare_models,
+    is_timed,
+    leave_out_unfit,
+    measure,
+    settle_radii,
+    suite_problems,
+)
 from kdrobust.stages.provenance import evaluations_of, teacher_path, training_of
 from kdrobust.stages.setup import check_config, log, open_run, prepare_data, require_file, result_header, set_threads
 from kdrobust.stages.subject import Subject, checkpoints, own_subject
@@ -59,6 +67,7 @@ def export_problems(cfg: DictConfig) -> list[str]:
 
 def run(cfg: DictConfig, folder: Path) -> float:
     """Export, check, measure and describe `cfg.checkpoint`; returns the exported model's worst-case accuracy."""
+    leave_out_unfit(cfg)
     check_config(cfg, export_problems(cfg))
     path = require_file(cfg.checkpoint, "checkpoint", "train a model with `kdrobust teacher` or `kdrobust distill`")
     read_checkpoint(path)
@@ -123,6 +132,9 @@ def _metadata(cfg: DictConfig, student: Subject, data: DataModule) -> Metadata:
     return Metadata(
         shape=data.spec.shape,
         class_names=data.spec.class_names,
+        value_range=data.spec.bounds,
+        sample_rate=data.spec.sample_rate,
+        peak=data.spec.peak,
         threat=threat,
         quantize=str(cfg.quantize),
         checkpoint=student.origin["sha256"],
@@ -225,6 +237,8 @@ def _told(cfg: DictConfig, metadata: Metadata, file: Path, found: Agreement, stu
         "sha256": file_hash(file),
         "file_bytes": file.stat().st_size,
         "shape": list(metadata.shape),
+        "value_range": list(metadata.value_range),
+        **({"sample_rate": metadata.sample_rate, "peak": metadata.peak} if metadata.recordings else {}),
         "class_names": list(metadata.class_names),
         **({"calibration": int(cfg.calibration)} if cfg.quantize == "static_int8" else {}),
         "versions": installed,

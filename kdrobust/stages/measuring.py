@@ -13,7 +13,7 @@ import torch.distributed as dist
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from torch import Tensor, nn
 
-from kdrobust.attacks import TransferAttack
+from kdrobust.attacks import GradientAttack, TransferAttack
 from kdrobust.config import instantiate
 from kdrobust.data import DataModule
 from kdrobust.data.corruptions.table import check_names
@@ -42,6 +42,8 @@ from kdrobust.stages.subject import Subject
 _SECONDS = 10.0
 #: Operations of a sample's forward pass below which timing it is not worth asking.
 _QUICK_FLOPS = 2e7
+#: Why an attack that is no gradient attack cannot be given a threat such as `snr_30db`.
+_RELATIVE = "it knows no ε that is a share of each sample's own norm (threat.relative=true), as gradient attacks do"
 Progress = Callable[[str, int, int], None]
 
 
@@ -96,7 +98,46 @@ def suite_problems(cfg: DictConfig) -> list[str]:
         check_names(list(corruptions.get("names") or []), list(corruptions.get("severities") or []))
     except UsageError as error:
         problems.append(f"evaluation.{error}")
+    wrong = attack_problems(cfg, ("attacks", "transfer"))
+    return [*problems, *(wrong or _relative_problems(cfg))]
+
+
+def leave_out_unfit(cfg: DictConfig) -> None:
+    """Take the attacks out of a suite, each with a line, that a relative threat cannot be given to; see `_unfit`."""
+    for part, name in reversed(_unfit(cfg)):
+        log.info("evaluation.%s.%s is left out: %s", part, name, _RELATIVE)
+        with open_dict(cfg.evaluation[part]):
+            del cfg.evaluation[part][name]
+
+
+def _unfit(cfg: DictConfig) -> list[tuple[str, str]]:
+    """Part and name of the suite's attacks that know no ε but one for all samples, where the threat is relative."""
+    if not cfg.threat.get("relative"):
+        return []
+    return [
+        (part, str(name))
+        for part in ("attacks", "transfer")
+        for name, node in (cfg.evaluation.get(part) or {}).items()
+        if not isinstance(instantiate(node), GradientAttack)
+    ]
+
+
+def attack_problems(cfg: DictConfig, parts: Sequence[str]) -> list[str]:
+    """What is wrong with the settings of a suite's attacks, one line each, with their keys in the config."""
+    problems = []
+    for part in parts:
+        for node in (cfg.evaluation.get(part) or {}).values():
+            try:
+                instantiate(node)
+            except UsageError as error:
+                problems.append(str(error))
     return problems
+
+
+def _relative_problems(cfg: DictConfig) -> list[str]:
+    return [
+        f"evaluation.{part}.{name}: {_RELATIVE}; leave it out: ~evaluation.{part}.{name}" for part, name in _unfit(cfg)
+    ]
 
 
 def settle_radii(cfg: DictConfig) -> None:

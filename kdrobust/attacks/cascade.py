@@ -16,7 +16,7 @@ from kdrobust.attacks.result import AttackResult, higher
 from kdrobust.attacks.samples import EvaluationAttack, prepared
 from kdrobust.attacks.settings import count
 from kdrobust.attacks.threat import Threat, default_keys, per_sample
-from kdrobust.errors import UsageError
+from kdrobust.errors import UsageError, keys_below
 from kdrobust.randomness import address
 
 log = logging.getLogger("kdrobust")
@@ -126,7 +126,8 @@ class Cascade(EvaluationAttack):
                 for rows in self._pieces(torch.nonzero(~fooled).flatten()):
                     if not len(rows):
                         continue
-                    found = attack.run(model, clean[rows], truth[rows], keys=keys[rows], seed=at, validate=False)
+                    with keys_below(f"attack.attacks.{name}"):
+                        found = attack.run(model, clean[rows], truth[rows], keys=keys[rows], seed=at, validate=False)
                     notes |= dict.fromkeys(found.notes)
                     near = self.threat.distance(found.adversarial, clean[rows]) <= self.threat.radius
                     counts = near if within else torch.ones_like(near)

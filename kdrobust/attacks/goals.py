@@ -324,6 +324,21 @@ NEED_LIVE_TEACHER = ("kl_to_live_teacher", "kl_to_linear_teacher")
 NEED_TARGETS = ("dlr_targeted", "margin_targeted")
 
 
+#: Goals that weigh several logits: the least number of classes, and what is climbed where there are fewer.
+_LEAST_CLASSES = {"dlr": (3, "margin"), "dlr_targeted": (4, "margin_targeted")}
+
+
+def defined_goal(goal: Any, classes: int) -> Any:
+    """A goal, or what stands in for it where it is not defined for so few classes.
+
+    Args:
+        goal: see `find_goal`.
+        classes: K.
+    """
+    least, stand_in = _LEAST_CLASSES.get(goal, (0, goal)) if isinstance(goal, str) else (0, goal)
+    return goal if classes >= least else stand_in
+
+
 def find_goal(name: str | Callable[[Target], Climb]) -> Callable[[Target], Climb]:
     """A goal by its name; a function that binds to a `Target` is taken as it is.
 

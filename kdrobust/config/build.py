@@ -13,7 +13,7 @@ from kdrobust.config.annotations import parameter_types, takes_number
 from kdrobust.config.numbers import as_number
 from kdrobust.config.targets import locate
 from kdrobust.config.trust import trusted_packages
-from kdrobust.errors import KdrobustError, UsageError
+from kdrobust.errors import KdrobustError, UsageError, keys_below
 
 #: Keys of a node that are instructions, not arguments.
 INSTRUCTIONS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
@@ -138,7 +138,8 @@ def _wants(hints: dict[str, Any], name: Any) -> bool:
 
 def _call(target: Any, positional: Sequence[Any], arguments: dict[str, Any], key: str) -> Any:
     try:
-        return target(*positional, **arguments)
+        with keys_below(key):
+            return target(*positional, **arguments)
     except KdrobustError:
         raise
     except Exception as error:

@@ -167,6 +167,7 @@ class DataModule(pl.LightningDataModule):
             class_names=names,
             bounds=arrays.bounds,
             sample_rate=arrays.sample_rate,
+            peak=arrays.peak,
         )
 
     def _hash(self, arrays: Arrays) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdrobust.attacks import check_answers
-from kdrobust.errors import AttackError
+from kdrobust.errors import AttackError, keys_below
 from kdrobust.evaluation.answers import answers
 from kdrobust.evaluation.checks import CheckSettings, run_checks
 from kdrobust.evaluation.outcome import AttackOutcome, Evaluation, Floats, attack_seed
@@ -203,6 +203,12 @@ def _clean_verdicts(
     return verdicts, answered
 
 
+def _place(name: str, spec: Mapping[str, Any]) -> str:
+    """Where a suite's config holds an attack; the examples of one entry of `transfer` are shown once a source."""
+    source = spec.get("source", {}).get("name") if spec.get("black_box") else None
+    return f"attacks.{name}" if source is None else f"transfer.{name.removesuffix(f'_from_{source}')}"
+
+
 def _note(columns: dict[str, Floats], values: Mapping[str, Tensor], rows: Tensor, n: int) -> None:
     for key, found in values.items():
         column = columns.setdefault(key, np.full(n, np.nan, dtype=np.float32))
@@ -238,7 +244,8 @@ def _attack_all(
     further: dict[str, Any] = {"partial": partial} if getattr(attack, "resumable", False) and partial else {}
     for rows in _pieces(standing, size):
         inputs, labels, keys = samples.batch(rows)
-        result = attack.run(model, inputs, labels, keys=keys, seed=seed, **further)
+        with keys_below(f"evaluation.{_place(name, spec)}"):
+            result = attack.run(model, inputs, labels, keys=keys, seed=seed, **further)
         adversarial, fooled = result.adversarial, result.fooled.to(labels.device)
         logits = predict_all(model, adversarial, batch_size)
         check_answers(adversarial, logits, attack=f"attack {name}")

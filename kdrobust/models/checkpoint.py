@@ -127,11 +127,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def _is_spec(value: Any) -> bool:
     if not isinstance(value, dict) or not {"shape", "classes"} <= set(value) <= set(InputSpec.__dataclass_fields__):
         return False
-    lists = [value[key] for key in set(value) - {"classes", "sample_rate"}]
+    lists = [value[key] for key in set(value) - {"classes", "sample_rate", "peak"}]
     whole = all(isinstance(each, list) for each in lists) and isinstance(value["classes"], int)
-    rate = value.get("sample_rate")
+    rate, peak = value.get("sample_rate"), value.get("peak")
     positive = [*value["shape"], *([] if rate is None else [rate])] if whole else []
-    return whole and all(isinstance(number, int) and number > 0 for number in positive)
+    loud = peak is None or (isinstance(peak, float) and 0 < peak <= 1)
+    return whole and loud and all(isinstance(number, int) and number > 0 for number in positive)
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], path: str | Path) -> None:

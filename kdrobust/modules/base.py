@@ -9,7 +9,6 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from kdrobust.attacks import GradientAttack, NoAttack
 from kdrobust.attacks.undisturbed import seed_generators
@@ -18,6 +17,7 @@ from kdrobust.distributed import shard_frozen
 from kdrobust.errors import KdrobustError
 from kdrobust.losses import Objective, ObjectiveResult
 from kdrobust.modules.means import EpochMeans
+from kdrobust.modules.metrics import MeanOrZero
 from kdrobust.modules.steps import is_over
 from kdrobust.randomness import address
 from kdrobust.views import Views
@@ -87,7 +87,7 @@ class RobustModule(pl.LightningModule):
         self.means = EpochMeans()
         #: False where a callback decides, see `NonFinite`.
         self.stops_at_nonfinite = True
-        self.metrics = nn.ModuleDict({name: MeanMetric() for name in self.metric_names()})
+        self.metrics = nn.ModuleDict({name: MeanOrZero() for name in self.metric_names()})
 
     def metric_names(self) -> tuple[str, ...]:
         """Validation metrics, logged as `val/<name>`: shares in [0, 1]."""
@@ -288,7 +288,7 @@ class RobustModule(pl.LightningModule):
 
     def update(self, name: str, hits: Tensor) -> None:
         """Add samples' hits ([n] bool) to a metric and log it; torchmetrics reduces over processes."""
-        metric = cast("MeanMetric", self.metrics[name])
+        metric = cast("MeanOrZero", self.metrics[name])
         if hits.numel():
             metric.update(hits.float())
         self.log(f"val/{name}", metric, on_step=False, on_epoch=True, batch_size=max(1, hits.numel()))

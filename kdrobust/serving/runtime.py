@@ -35,7 +35,7 @@ class Runtime(Protocol):
     format: str
 
     def answer(self, pixels: Floats) -> Floats:
-        """Logits [B, K] of inputs in [0, 1], [B, *shape] float32."""
+        """Logits [B, K] of inputs in the metadata's range, [B, *shape] float32."""
         ...
 
 
@@ -109,7 +109,7 @@ class OnnxModel:
         self._names = inputs[0].name, outputs[0].name
 
     def answer(self, pixels: Floats) -> Floats:
-        """Logits [B, K] of inputs in [0, 1], [B, *shape] float32."""
+        """Logits [B, K] of inputs in the metadata's range, [B, *shape] float32."""
         given, wanted = self._names
         if self.metadata.quantize not in _BY_BATCH or len(pixels) < 2:
             logits: Floats = self._session.run([wanted], {given: pixels})[0]
@@ -145,6 +145,9 @@ class TorchModel:
         metadata = Metadata(
             shape=spec.shape,
             class_names=spec.class_names or tuple(str(label) for label in range(spec.classes)),
+            value_range=spec.bounds,
+            sample_rate=spec.sample_rate,
+            peak=spec.peak,
             threat=checkpoint["kdrobust"].get("threat") or {},
             checkpoint=file_hash(path),
         )
@@ -191,7 +194,7 @@ class TorchModel:
         return cls(program.module(), metadata=Metadata.from_json(extra[_EXTRA], path), format="torch_export")
 
     def answer(self, pixels: Floats) -> Floats:
-        """Logits [B, K] of inputs in [0, 1], [B, *shape] float32."""
+        """Logits [B, K] of inputs in the metadata's range, [B, *shape] float32."""
         import torch
 
         with torch.inference_mode():

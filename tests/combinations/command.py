@@ -73,12 +73,12 @@ def failures(record: Record) -> list[Record]:
     return [step for step in record["steps"] if step["wrong"]]
 
 
-def show_failure(number: str, record: Record) -> None:
-    """Print the commands of a combination's failed steps, and what they printed last."""
+def show_failure(number: str, record: Record, lines: int = 12) -> None:
+    """Print the commands of a combination's failed steps, and so many of the lines they printed last."""
     for step in failures(record):
         print(f"{number}: {step['name']}: {'; '.join(step['wrong'][:6])}")
         print(f"  {typed(step['arguments'])}")
-        for line in step["tail"]:
+        for line in step["tail"][-lines:]:
             print(f"  | {line}")
 
 
@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = run(starter, folder, ["report", RUNS, "--out", "report"])
     _table(mine_records)
     for number in failed:
-        show_failure(number, mine_records[number])
+        show_failure(number, mine_records[number], lines=1)
     print(f"{len(mine_records) - len(failed)} of {len(mine)} combinations right; {folder / STATE}")
     if report.code != 0:
         print(f"{typed(report.arguments)}: exit code {report.code}\n{report.output}")

@@ -61,12 +61,16 @@ def _given(chosen: Mapping[str, Option]) -> list[str]:
     way, checkpoint = chosen["teacher"].name, f"{_place('teacher', chosen)}/best.ckpt"
     lines = []
     for node, asked in _asked(chosen).items():
-        if way == "stored" and asked == "clean":
-            lines.append(f"{node}.outputs={_place('outputs', chosen)}")
-        elif way in ("checkpoint", "stored") or (way == "asked anew" and chosen["labels"].name == "none"):
+        stored = way == "stored" and asked == "clean"
+        # of further teachers conf/teachers names the checkpoint alone
+        new = "" if node == "teacher" else "+"
+        if stored:
+            lines.append(f"{new}{node}.outputs={_place('outputs', chosen)}")
+        elif way == "asked anew":
+            lines.append(f"{new}{node}.outputs=null")
+        # without labels there is nothing to train one on, which is asked before it is known whether one is wanted
+        if way == "checkpoint" or (way == "stored" and not stored) or (way != "auto" and chosen["labels"].name == "none"):
             lines.append(f"{node}.checkpoint={checkpoint}")
-        if way == "asked anew":
-            lines.append(f"{node}.outputs=null")
     return lines
 
 

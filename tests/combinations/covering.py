@@ -72,13 +72,14 @@ class Rule:
         why: the reason.
         factors: the factors it looks at.
         forbids: decides on their options, in the order of `factors`.
-        refused: whether the program refuses it before training; else it is left out as nothing would be tested by it.
+        refused: by what the program refuses it before training: its `config`, or the `data` and files it names; empty
+            where it is left out for nothing would be tested by it.
     """
 
     why: str
     factors: tuple[str, ...]
     forbids: Callable[..., bool]
-    refused: bool = True
+    refused: str = "config"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +180,28 @@ class _Search:
         self.draw.shuffle(rest)
         # first what rules tie to the rest: dead ends show early
         rest.sort(key=lambda factor: -len(self.rules[factor.name]))
+        for name in begun:
+            if why := self._dead_end(chosen, name, rest):
+                return None, why
         self.nodes, self.reason = 0, ""
         return (chosen if self._extend(chosen, rest, missing) else None), self.reason
+
+    def _dead_end(self, chosen: dict[str, Option], name: str, rest: Sequence[Factor]) -> str:
+        """The reason why some factor has no option left after the one just chosen; empty if all have."""
+        tied = {each for rule in self.rules[name] for each in rule.factors}
+        for factor in rest:
+            if factor.name not in tied:
+                continue
+            why = ""
+            for option in factor.options:
+                chosen[factor.name] = option
+                why = self.why_not(chosen, factor.name)
+                if not why:
+                    break
+            del chosen[factor.name]
+            if why:
+                return why
+        return ""
 
     def _extend(self, chosen: dict[str, Option], rest: Sequence[Factor], missing: set[Pair]) -> bool:
         if not rest:
@@ -199,7 +220,7 @@ class _Search:
             if self.nodes > _PATIENCE:
                 raise RuntimeError(f"no end of tries at {factor.name}: too many rules hang together")
             chosen[factor.name] = option
-            why = self.why_not(chosen, factor.name)
+            why = self.why_not(chosen, factor.name) or self._dead_end(chosen, factor.name, rest[1:])
             if not why and self._extend(chosen, rest[1:], missing):
                 return True
             self.reason = why or self.reason

@@ -53,7 +53,6 @@ def _method() -> Factor:
             "attacks": attacks(name),
             "goal": node["attack"]["goal"],
             "weighting": "weighting" in node.get("slots", []),
-            "survival": isinstance(node.get("sample_weight"), dict),
         }
         wanted = facts["needs"]
         kind = "alone" if not wanted else "several" if len(wanted) > 1 else next(iter(wanted.values()))
@@ -156,7 +155,7 @@ def _wrap() -> Factor:
     found = [Option(name="none")]
     for name in options("wrap"):
         node = read("wrap", name)
-        facts = {"live": "live" in needs("wrap", name).values(), "survival": "sample_weight" in node}
+        facts = {"live": "live" in needs("wrap", name).values(), "terms": "terms" in node}
         kind = "terms" if "terms" in node else "weights"
         found.append(Option(name=name, kind=kind, lines=(f"+wrap={name}",), facts=facts))
     return _factor("wrap", found)

@@ -18,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobStatus, run_job
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.build import first_line
@@ -27,13 +27,14 @@ from kdrobust.config.compose import load
 from kdrobust.config.dead import dead_additions
 from kdrobust.config.hydra_node import hydra_problems
 from kdrobust.config.interpolations import value_problems
+from kdrobust.config.own_data import adopt_data
 from kdrobust.config.paths import conf_dir, register_search_path
-from kdrobust.config.resolvers import config_hash, register
+from kdrobust.config.resolvers import config_hash, register, run_folder
 from kdrobust.config.schema import schema_problems
 from kdrobust.errors import KdrobustError, RunFolderError, UsageError
 from kdrobust.multirun import sweep
 from kdrobust.refusal import without_trace
-from kdrobust.tracking.folder import read_status, resumable
+from kdrobust.tracking.folder import is_finished, read_status, resumable
 from kdrobust.tracking.secrets import redact_logs, redact_yaml
 
 # at import, so that a launcher's worker process, which imports this module to find `run_job_task`, has them too
@@ -41,14 +42,20 @@ register()
 
 
 def run_job_task(cfg: DictConfig) -> Any:
-    """What Hydra calls for every job, in whatever process its launcher chose."""
+    """What Hydra calls for every job, in whatever process its launcher chose; the last that knows of Hydra."""
     from kdrobust.stages import run_stage
     from kdrobust.sweeps.job import run_recorded
 
-    stage = str(cfg.get("stage") or HydraConfig.get().job.config_name)
+    node = HydraConfig.get()
+    sweep = Path(str(node.sweep.dir)).name if node.mode == RunMode.MULTIRUN else None
+    if sweep is not None:
+        adopt_data(cfg, node.overrides.task)
+    if "stage" not in cfg:
+        with open_dict(cfg):
+            cfg.stage = str(node.job.config_name)
     _keep_secrets()
     try:
-        return run_recorded(cfg, lambda: run_stage(stage, cfg))
+        return run_recorded(cfg, lambda: run_stage(cfg, Path(str(node.runtime.output_dir)), sweep=sweep))
     except KdrobustError:
         raise
     except Exception:
@@ -167,6 +174,8 @@ def _launch(stage: str, args: Any) -> Any:
         mode = RunMode.MULTIRUN if args.multirun else RunMode.RUN
         overrides = [*args.overrides, f"hydra.mode={mode.name}"]
         cfg = load(stage, overrides, loader=hydra.config_loader, multirun=args.multirun)
+        if not args.multirun:
+            adopt_data(cfg, args.overrides)
         HydraConfig.instance().set_config(cfg)
         problems = [*hydra_problems(cfg), *dead_additions(cfg, args.overrides)]
         if problems:
@@ -205,6 +214,8 @@ def _run(hydra: Hydra, cfg: DictConfig, stage: str) -> Any:
     if problems:
         raise UsageError(summary(problems))
     folder = _settled_folder(cfg, "run")
+    if stage == "pipeline" and _is_repeated(cfg):
+        return None
     if read_status(folder):
         # before Hydra writes its own files over those of the other run
         resumable(folder, config_hash(cfg))
@@ -223,6 +234,19 @@ def _run(hydra: Hydra, cfg: DictConfig, stage: str) -> Any:
         if result.status is JobStatus.FAILED:
             raise result._return_value
     return result.return_value
+
+
+def _is_repeated(cfg: DictConfig) -> bool:
+    """Whether this very pipeline is finished, which is then shown: it would compute for minutes what is there."""
+    if OmegaConf.select(cfg, "run.folder") is not None:
+        return False
+    folder = run_folder(cfg, reuse_finished=True)
+    if not is_finished(folder):
+        return False
+    from kdrobust.stages.pipeline import show_finished
+
+    show_finished(folder)
+    return True
 
 
 def _settled_folder(cfg: DictConfig, kind: str) -> Path:

@@ -62,7 +62,11 @@ def main(arguments: Sequence[str]) -> int:
     if folder.exists():
         raise UsageError(f"--out {folder}: exists already; name a new folder")
     again = _run(cfg, folder, trusted)
-    rows = [*compare(record, again), *weights(record, again), *arrays(str(record["stage"]), file.parent, folder)]
+    rows = [
+        *compare(_placed(record, str(cfg.run.folder)), _placed(again, str(folder))),
+        *weights(record, again),
+        *arrays(str(record["stage"]), file.parent, folder),
+    ]
     print(table(rows))
     different = [row for row in rows if row[1] != row[2]]
     print(f"{len(rows) - len(different)} of {len(rows)} values equal; {folder}")
@@ -115,26 +119,22 @@ def read_record(file: Path) -> tuple[dict[str, Any], dict[str, Any], Any]:
         UsageError: one of them is missing, or its stage cannot be run again alone.
         CheckpointError: one of them is damaged, or the config is not the one the result was made by.
     """
-    import yaml
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig
 
-    from kdrobust.config import config_hash
+    from kdrobust.config import config_hash, read_resolved
+    from kdrobust.config.resolved import FILE
     from kdrobust.tracking.secrets import MASK
 
     record, manifest = _read(file), _read(file.parent / "manifest.json")
-    place = file.parent / "config_resolved.yaml"
-    try:
-        text = place.read_text(encoding="utf-8")
-        plain = yaml.safe_load(text)
-    except OSError:
-        raise UsageError(f"{place}: no such file; without it nothing says what was run") from None
-    except (ValueError, yaml.YAMLError):
-        raise CheckpointError(f"{place}: damaged: not valid YAML") from None
-    if record.get("stage") not in STAGES or not isinstance(plain, dict) or not isinstance(plain.get("run"), dict):
+    if record.get("stage") not in STAGES:
         raise UsageError(f"{file}: stage {record.get('stage')}: only {', '.join(STAGES)} are reproduced")
-    cfg = OmegaConf.create(plain)
-    if config_hash(cfg) != record.get("config_hash"):
-        why = "held a secret, which is not kept" if MASK in text else "has changed since"
+    place = file.parent / FILE
+    if not place.exists():
+        raise UsageError(f"{place}: no such file; without it nothing says what was run")
+    cfg = read_resolved(file.parent)
+    if not isinstance(cfg.get("run"), DictConfig) or config_hash(cfg) != record.get("config_hash"):
+        hidden = MASK in place.read_text(encoding="utf-8")
+        why = "held a secret, which is not kept" if hidden else "has changed since"
         raise CheckpointError(f"{place}: {why}; it is not what {file.name} was made by")
     return record, manifest, cfg
 
@@ -200,7 +200,7 @@ def _free(folder: Path) -> Path:
 def _run(cfg: Any, folder: Path, trusted: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
-    from kdrobust.stages import run_stage_in
+    from kdrobust.stages import run_config
 
     named = list(cfg.get("trusted_modules") or [])
     missing = [name for name in named if name not in trusted]
@@ -210,7 +210,8 @@ def _run(cfg: Any, folder: Path, trusted: Sequence[str]) -> dict[str, Any]:
         )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     moved = OmegaConf.create(_moved(OmegaConf.to_container(cfg), str(cfg.run.folder), str(folder)))
-    run_stage_in(str(cfg.stage), moved, folder)
+    moved.run.folder = str(folder)
+    run_config(moved, show=True)
     return _read(folder / "result.json")
 
 
@@ -221,6 +222,11 @@ def _moved(node: Any, before: str, after: str) -> Any:
         return [_moved(child, before, after) for child in node]
     within = isinstance(node, str) and (node == before or node.startswith(before + "/"))
     return after + node[len(before) :] if within else node
+
+
+def _placed(node: Any, folder: str) -> Any:
+    """A result with the run's own folder named alike in every path: where a run lies is not what it found."""
+    return _moved(node, folder, "<run folder>")
 
 
 def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

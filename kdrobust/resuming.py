@@ -9,12 +9,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kdrobust.errors import UsageError
+from kdrobust.config.resolved import FILE, read_resolved
+from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.tracking.folder import is_finished
 from kdrobust.tracking.secrets import secret_keys
 
 KEY = "resume"
-_CONFIG = "config_resolved.yaml"
 
 
 def resume(stage: str, arguments: Sequence[str]) -> Any:
@@ -43,11 +43,9 @@ def resume(stage: str, arguments: Sequence[str]) -> Any:
         raise UsageError(f"{given}: {secrets[0]} held a secret, which is not kept; give the run's own command again")
     _log_as_before(folder)
     # slow to import, and not needed for a refusal
-    from kdrobust.config import register
-    from kdrobust.stages.run import run_stage_in
+    from kdrobust.stages.run import run_config, score
 
-    register()
-    return run_stage_in(stage, cfg, Path(str(cfg.run.folder)))
+    return score(run_config(cfg, show=True), stage)
 
 
 def _config(stage: str, folder: Path, given: str) -> DictConfig:
@@ -56,14 +54,14 @@ def _config(stage: str, folder: Path, given: str) -> DictConfig:
     if (folder.parent / "sweep.json").exists():
         raise UsageError(f"{given}: a job of a sweep; use kdrobust sweep resume {folder.parent}")
     try:
-        cfg = OmegaConf.load(folder / _CONFIG)
-        own, place = str(cfg.stage), Path(str(cfg.run.folder))
-    except Exception:
+        cfg = read_resolved(folder)
+        place = Path(str(cfg.run.folder))
+    except Exception as error:
         # any YAML may stand there
-        raise UsageError(f"{given}: no run of kdrobust: it has no readable {_CONFIG}") from None
-    assert isinstance(cfg, DictConfig)
-    if own != stage:
-        raise UsageError(f"{given}: a run of stage {own}; use kdrobust {own} {given}")
+        why = f": {error}" if isinstance(error, CheckpointError) else ""
+        raise UsageError(f"{given}: no run of kdrobust: it has no readable {FILE}{why}") from None
+    if cfg.stage != stage:
+        raise UsageError(f"{given}: a run of stage {cfg.stage}; use kdrobust {cfg.stage} {given}")
     if place.absolute().resolve() != folder.absolute().resolve():
         raise UsageError(
             f"{given}: its run was made as {place}, which its files name; move it back, or start where it was started"

@@ -23,7 +23,7 @@ from kdrobust.losses.weighting import distance_compensated
 from kdrobust.models import checkpoint_payload
 from kdrobust.modules import DistillationModule, WeightPerturbation
 from kdrobust.spec import InputSpec
-from kdrobust.stages.run import run_stage_in
+from kdrobust.stages.run import run_stage
 from kdrobust.stages.setup import model_config, new_classifier
 from tests.methods import CLASSES, METHODS, batch, loss_of, network
 
@@ -255,7 +255,7 @@ def run(cfg, folder, checkpoint):
     folder.mkdir(parents=True, exist_ok=True)
     cfg.run.root = str(folder.parent)
     with caught() as kept:
-        run_stage_in("distill", cfg, folder)
+        run_stage(cfg, folder)
     return dict(kept)
 
 

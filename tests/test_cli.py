@@ -35,12 +35,10 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Stages replaced by one that notes what it was given, and does what `act` says."""
     noted: list[dict[str, Any]] = []
 
-    def run_stage(stage: str, cfg: Any) -> float:
-        from hydra.core.hydra_config import HydraConfig
-
+    def run_stage(cfg: Any, folder: Path, *, sweep: str | None = None) -> float:
+        stage = str(cfg.stage)
         plain = OmegaConf.to_container(cfg, resolve=True)
-        place = Path(HydraConfig.get().runtime.output_dir)
-        noted.append({"stage": stage, "cfg": plain, "folder": place, "cwd": Path.cwd(), "env": dict(os.environ)})
+        noted.append({"stage": stage, "cfg": plain, "folder": folder, "cwd": Path.cwd(), "env": dict(os.environ)})
         return float(act(plain) or 0.0)
 
     module = types.ModuleType("kdrobust.stages")

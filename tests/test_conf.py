@@ -8,9 +8,13 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kdrobust.config import check, compose, conf_dir, instantiate, numbers, to_plain
+from kdrobust.config import DERIVED, compose, conf_dir, config_hash, instantiate, numbers, to_plain, to_text
+from kdrobust.config.resolved import from_text
+from kdrobust.errors import UsageError
 from kdrobust.headers import header_lines
 from kdrobust.losses import Objective, method_problems
+from kdrobust.stages.implied import teacher_config
+from kdrobust.stages.run import resolve, stage_of
 from kdrobust.sweeps.search import parse_search
 from kdrobust.sweeps.study import distribution, pruner_of, sampler_of
 
@@ -47,6 +51,10 @@ NEEDS = {
     "prune": ["checkpoint=some.ckpt"],
     "outputs": ["teacher.checkpoint=some.ckpt"],
 }
+#: What this machine may lack.
+NOT_HERE = (
+    r"is not installed; pip install 'kdrobust\[|no CUDA device|No supported gpu backend|problems in the configuration"
+)
 #: group -> (stage that has it, override)
 MOUNTS = {
     "model": ("distill", "model@student={}"),
@@ -105,17 +113,53 @@ def test_headers(path):
     assert len(first) > 12
 
 
+def accepted_again(cfg):
+    """A composed config is accepted, and its written form too, which is the same run: hash, teachers, jobs and all."""
+    resolved = resolve(cfg)
+    written = from_text(to_text(OmegaConf.to_container(resolved)))
+    assert written == resolved
+    assert config_hash(written) == config_hash(cfg)
+    stage_of(written).check(written, [])
+    derived = written[DERIVED]
+    for name, teacher in derived.get("teachers", {}).items():
+        own = config_hash(teacher)
+        assert own == config_hash(teacher_config(cfg, name))
+        assert teacher.run.folder.endswith(own[:8])
+        stage_of(teacher).check(teacher, [])
+    for job in derived.get("jobs", {}).values():
+        stage_of(job).check(job, [])
+    return written
+
+
 @pytest.mark.parametrize("stage", STAGES)
-def test_primary_configs(stage):
-    assert check(compose(stage, NEEDS.get(stage, []))) == []
+def test_primary_configs_are_accepted_and_so_is_what_is_written_of_them(stage):
+    accepted_again(compose(stage, NEEDS.get(stage, [])))
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
-def test_options_compose_and_pass_the_check(group, option):
-    cfg = composed(group, option)
-    cfg.run.folder = "run"  # the stage sets it before it checks
-    # an option may need an extra, and then says so
-    assert [line for line in check(cfg) if "is not installed; pip install 'kdrobust[" not in line] == []
+def test_options_are_accepted_and_so_is_what_is_written_of_them(group, option):
+    refused = ""
+    try:
+        accepted_again(composed(group, option))
+    except UsageError as error:
+        refused = str(error)
+    # an option may need an extra or a device, and then says so
+    assert [line for line in refused.splitlines() if not re.search(NOT_HERE, line)] == []
+
+
+@pytest.mark.parametrize("method", [option for group, option in OPTIONS if group == "method"])
+def test_every_method_goes_through_a_pipeline(method):
+    cfg = accepted_again(compose("pipeline", [f"method={method}", "seeds=[3]"]))
+    jobs = cfg[DERIVED].jobs
+    alone, distilled = jobs["student_alone/seed_3"], jobs["student_distilled/seed_3"]
+    assert (alone.seed, distilled.seed, distilled.data.seed) == (3, 3, 3)
+    assert alone.attack == cfg.baseline.attack
+    assert distilled.attack == cfg.attack
+    assert alone.callbacks.attack.attack == cfg.baseline.attack, "not the other student's"
+    for name in cfg[DERIVED].teachers:
+        node = distilled.teacher if name == "teacher" else distilled.teachers[name]
+        given = node.checkpoint if name in Objective.from_method(numbers(cfg.method)).teachers else None
+        assert given in (None, f"{cfg[DERIVED].teachers[name].run.folder}/best.ckpt")
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

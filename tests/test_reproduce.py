@@ -7,11 +7,13 @@ import pytest
 
 from kdrobust.cli import main
 from kdrobust.reproduce import arrays, compare, leaves, table, weights_hash
+from tests.stages.conftest import IMPLIED
 
-TINY = [
-    "method=standard", "epochs=1", "data.limit_train=64", "data.limit_validation=20", "threads=1",
-    "callbacks.robust_validation.attack.steps=1", "model@student=mlp",
+SHORT = [
+    "epochs=1", "data.limit_train=64", "data.limit_validation=20", "threads=1", "attack.steps=1",
+    "callbacks.robust_validation.attack.steps=1",
 ]  # fmt: skip
+TINY = [*SHORT, *IMPLIED, "model@student=mlp", "+average=ema"]
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +53,7 @@ def others(tmp_path_factory):
     given = "checkpoint=teacher/best.ckpt"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        tiny = [*TINY[1:-1], "model@teacher=mlp", "attack.steps=1"]
-        assert main(["teacher", *tiny, "run.folder=teacher"]) == 0
+        assert main(["teacher", *SHORT, "model@teacher=mlp", "run.folder=teacher"]) == 0
         assert main(["outputs", *data, f"teacher.{given}", "run.folder=outputs"]) == 0
         assert main(["evaluate", "threads=1", given, "evaluation.num_samples=20", "run.folder=evaluate"]) == 0
     return place

@@ -8,9 +8,9 @@ import pytest
 
 from kdrobust.cli import main
 from kdrobust.modules import RobustModule
-from tests.stages.conftest import TINY, Workplace
+from tests.stages.conftest import IMPLIED, TINY, Workplace
 
-COMMAND = ["distill", *TINY, "method=pgd_at", "model@student=mlp"]
+COMMAND = ["distill", *TINY, *IMPLIED, "model@student=mlp"]
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def place(tmp_path_factory):
     original = RobustModule.training_step
 
     def step(self, batch, batch_idx):
-        if self.current_epoch == 1:
+        if self.current_epoch == 1:  # which its teacher, of one epoch, does not reach
             os.kill(os.getpid(), signal.SIGTERM)
         return original(self, batch, batch_idx)
 

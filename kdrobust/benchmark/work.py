@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from kdrobust.benchmark.plan import Job
 from kdrobust.benchmark.records import identity
 from kdrobust.benchmark.suite import Tuning
-from kdrobust.config import compose, config_hash, ensure, numbers, run_folder
+from kdrobust.config import compose, config_hash, ensure, numbers
 from kdrobust.errors import UsageError
 from kdrobust.evaluation import per_class, read_samples
 from kdrobust.losses import Objective
-from kdrobust.stages.evaluate import measure_and_write
 from kdrobust.stages.implied import OWN_STEPS, is_implied, teacher_config, teacher_node
-from kdrobust.stages.run import quiet, run_stage_in
+from kdrobust.stages.run import quiet, resolve
 from kdrobust.stages.setup import check_method
 from kdrobust.stages.teachers import asked_teachers, find_checkpoint, once, teacher_problems
 from kdrobust.sweeps.progress import duration
@@ -113,11 +112,12 @@ def do(job: Job, root: Path) -> dict[str, Any]:
     quiet()
     tuned = job.tuned or (None if job.tune is None else _tuned(job, job.tune, root))
     cfg = tuned_config(job, root, tuple(tuned["overrides"])) if tuned else training_config(job, root)
-    objective = check_method(cfg, teachers=teacher_problems)
+    config = resolve(cfg)
     # before the student's clock starts
-    teachers = {name: find_checkpoint(cfg, name) for name in asked_teachers(cfg, objective)}
-    begun, clock = run_folder(cfg, reuse_finished=True).exists(), time.process_time()
-    trained, result = _run(cfg, f"training {job.label}")
+    asked = asked_teachers(config, Objective(numbers(config.method)))
+    teachers = {name: find_checkpoint(config, name) for name in asked}
+    begun, clock = Path(config.run.folder).exists(), time.process_time()
+    trained, result = _run(config, f"training {job.label}")
     # of a training that went on from an earlier process only a part would be counted
     cpu = {} if begun else {"training_cpu": round(time.process_time() - clock, 3)}
     place, evaluated = _evaluated(job, root, trained / student_checkpoint(cfg))
@@ -201,22 +201,15 @@ def _beside(place: Path, folder: Path, evaluated: Mapping[str, Any]) -> dict[str
     }
 
 
-def _train(cfg: DictConfig, folder: Path) -> None:
-    run_stage_in(str(cfg.stage), cfg, folder)
-
-
-#: An evaluation's own table is not printed: the benchmark has its line.
-_STAGES: dict[str, Callable[[DictConfig, Path], Any]] = {"distill": _train, "evaluate": measure_and_write}
-
-
-def _run(cfg: DictConfig, told: str) -> tuple[Path, dict[str, Any]]:
-    folder = once(cfg, _STAGES[str(cfg.stage)], told, together=False)
+def _run(config: DictConfig, what: str) -> tuple[Path, dict[str, Any]]:
+    """A resolved config's run folder and result, run now unless it is finished; its table is not printed."""
+    folder = once(config, what, together=False)
     result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return folder, result
 
 
 def _evaluated(job: Job, root: Path, checkpoint: Path) -> tuple[Path, dict[str, Any]]:
-    return _run(evaluation_config(job, root, checkpoint), f"evaluating {checkpoint.parent.name}")
+    return _run(resolve(evaluation_config(job, root, checkpoint)), f"evaluating {checkpoint.parent.name}")
 
 
 def _tuned(job: Job, tune: Tuning, root: Path) -> dict[str, Any]:
@@ -242,7 +235,7 @@ def _tuned(job: Job, tune: Tuning, root: Path) -> dict[str, Any]:
             proposed = [f"{key}={value}" for key, value in trial.params.items()]
         cfg = tuned_config(job, root, (*proposed, f"seed={tune.seed}"))
         began, place = time.monotonic(), f"trial {number + 1} of {tune.trials}"
-        validation = _run(cfg, f"tuning {job.label}, {place}")[1]["validation"]
+        validation = _run(resolve(cfg), f"tuning {job.label}, {place}")[1]["validation"]
         score, took = float(validation["robust_accuracy"]), time.monotonic() - began
         if took > _TOLD_SECONDS:
             rest = duration(took * (tune.trials - number - 1))

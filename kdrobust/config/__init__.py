@@ -6,9 +6,11 @@ from kdrobust.config.compose import compose, compose_group
 from kdrobust.config.dead import dead_keys
 from kdrobust.config.numbers import as_number
 from kdrobust.config.paths import conf_dir, search_folders
+from kdrobust.config.resolved import DERIVED, read_resolved, require_resolved, resolved, to_text
 from kdrobust.config.resolvers import config_hash, register, run_folder
 
 __all__ = [
+    "DERIVED",
     "as_number",
     "check",
     "compose",
@@ -19,8 +21,12 @@ __all__ = [
     "ensure",
     "instantiate",
     "numbers",
+    "read_resolved",
     "register",
+    "require_resolved",
+    "resolved",
     "run_folder",
     "search_folders",
     "to_plain",
+    "to_text",
 ]

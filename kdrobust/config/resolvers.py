@@ -82,8 +82,9 @@ def _resolved(cfg: DictConfig, key: str) -> Any:
 def config_hash(cfg: DictConfig) -> str:
     """SHA-256 of what a config says: canonical JSON of the resolved values, in hex.
 
-    Hydra's own node, the node `run` and the run folder's path do not count: where a run is written does not change
-    what it computes. A config and its resolved copy hash alike.
+    Hydra's own node, the nodes `run` and `derived` and the run folder's path do not count: where a run is written does
+    not change what it computes, and what is derived follows from the rest. A composed config and its resolved form hash
+    alike.
 
     Args:
         cfg: the root of a composed config.
@@ -95,7 +96,7 @@ def config_hash(cfg: DictConfig) -> str:
     if folder is None and "run" in own:
         folder = _RUN_FOLDER
         OmegaConf.update(own, "run.folder", folder, force_add=True)
-    plain = {str(key): _resolved(own, str(key)) for key in own if key not in ("hydra", "run")}
+    plain = {str(key): _resolved(own, str(key)) for key in own if key not in ("hydra", "run", "derived")}
     canonical = json.dumps(_settle(plain, str(folder)), sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()
 

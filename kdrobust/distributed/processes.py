@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +14,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from kdrobust.distributed.strategy import start_ranks
+from kdrobust.distributed.watch import watch
 from kdrobust.errors import UsageError
-from kdrobust.tracking import made_by
+from kdrobust.tracking import is_main_process, made_by
 
 
 def world_size(trainer: Mapping[str, Any]) -> int:
@@ -33,12 +35,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def join_ranks(trainer: Mapping[str, Any], command: Sequence[str]) -> tuple[int, int, list[subprocess.Popen[bytes]]]:
+def join_ranks(
+    trainer: Mapping[str, Any], command: Sequence[str], folder: Path | None = None
+) -> tuple[int, int, list[subprocess.Popen[bytes]]]:
     """Make the process group a trainer config asks for.
 
     Args:
         trainer: the trainer config.
         command: what the other ranks run; they call this function too.
+        folder: the job's run folder.
 
     Returns:
         This process's rank, the number of processes, and the processes started here.
@@ -55,6 +60,7 @@ def join_ranks(trainer: Mapping[str, Any], command: Sequence[str]) -> tuple[int,
         )
         # a job that shares the machine with others has been given its part already
         torch.set_num_threads(min(torch.get_num_threads(), max(1, (os.cpu_count() or 1) // world)))
+    watch(processes, folder if is_main_process() else None)
     # torchrun counts over all nodes
     rank, world = int(os.environ.get("RANK", os.environ["LOCAL_RANK"])), int(os.environ["WORLD_SIZE"])
     backend = "nccl" if trainer.get("accelerator") in ("gpu", "cuda") else "gloo"

@@ -8,13 +8,10 @@ started from the resolved config in the run folder instead.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
-import signal
 import subprocess
-import threading
-import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -26,54 +23,28 @@ from pytorch_lightning.strategies.launchers.subprocess_script import _Subprocess
 from torch import nn
 
 from kdrobust.distributed.gone import is_lost_connection, rank_that_is_gone
+from kdrobust.distributed.watch import watch
 from kdrobust.errors import KdrobustError
+from kdrobust.tracking import is_main_process
 
-log = logging.getLogger("kdrobust")
 _VARIABLES = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "WORLD_SIZE")
 #: What ranks may differ by where a device's sums are not exact; on CPUs they are equal to the bit.
 _SAME = 1e-5
-
-
-class _RankObserver(threading.Thread):
-    """Ends this process where another rank has failed and this one, waiting for it, never learns so.
-
-    Lightning's own does it within seconds of any failure, and takes down the sweep of which the job is a part. Most
-    often a collective raises, and the job fails by itself: there is time for that.
-
-    Args:
-        processes: the other ranks; emptied when the job is over.
-        grace: seconds this process may take to fail by itself.
-        period: seconds between two looks.
-    """
-
-    def __init__(self, processes: list[subprocess.Popen[bytes]], *, grace: float = 60.0, period: float = 2.0) -> None:
-        super().__init__(daemon=True, name="rank-observer")
-        self.processes, self.grace, self.period = processes, grace, period
-
-    def run(self) -> None:
-        while self.processes and not any(process.poll() for process in list(self.processes)):
-            time.sleep(self.period)
-        deadline = time.monotonic() + self.grace
-        while self.processes and time.monotonic() < deadline:
-            time.sleep(self.period)
-        if self.processes:
-            log.error("trainer: another rank of this job ended with an error, and this one waits for it; giving up")
-            for process in list(self.processes):
-                process.kill()
-            signal.raise_signal(signal.SIGKILL)
 
 
 class _ConfigLauncher(_SubprocessScriptLauncher):
     """Starts rank r > 0 of this node with a given command."""
 
     rank_command: Sequence[str] = ()
+    run_folder: Path | None = None
 
     def launch(self, function: Callable[..., Any], *args: Any, trainer: Any = None, **kwargs: Any) -> Any:
         """Start the ranks unless SLURM or torchrun has, and call the function."""
         self.cluster_environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not self.cluster_environment.creates_processes_externally:
             self._call_children_scripts()
-            _RankObserver(self.procs).start()
+        # only the first rank writes the job's status
+        watch(self.procs, self.run_folder if is_main_process() else None)
         _set_num_threads_if_needed(num_processes=self.num_processes)
         return function(*args, **kwargs)
 
@@ -90,7 +61,7 @@ class _ConfigLauncher(_SubprocessScriptLauncher):
 
 
 class ConfigDDPStrategy(DDPStrategy):
-    """DDP that starts its other ranks with `rank_command`, which the stage sets.
+    """DDP that starts its other ranks with `rank_command`, which the stage sets with the job's `run_folder`.
 
     Ranks that SLURM or torchrun made are left alone.
 
@@ -101,6 +72,7 @@ class ConfigDDPStrategy(DDPStrategy):
     """
 
     rank_command: Sequence[str] = ()
+    run_folder: Path | None = None
 
     def __init__(self, *, shard_teachers: bool = False, **options: Any) -> None:
         super().__init__(**options)
@@ -111,7 +83,7 @@ class ConfigDDPStrategy(DDPStrategy):
             super()._configure_launcher()
             return
         self._launcher = _ConfigLauncher(self.cluster_environment, self.num_processes, self.num_nodes)
-        self._launcher.rank_command = self.rank_command
+        self._launcher.rank_command, self._launcher.run_folder = self.rank_command, self.run_folder
 
 
 def _end_group() -> None:

@@ -1,5 +1,5 @@
-"""Stages: one file each, the story from a config to a result. `run_stage` picks one by name."""
+"""Stages: one file each, the story from a config to a result; `run` is the one way into all of them."""
 
-from kdrobust.stages.run import run_stage, run_stage_in
+from kdrobust.stages.run import resolve, run_config, run_stage, run_written
 
-__all__ = ["run_stage", "run_stage_in"]
+__all__ = ["resolve", "run_config", "run_stage", "run_written"]

@@ -28,19 +28,17 @@ from kdrobust.errors import UsageError
 from kdrobust.evaluation import measure_latency, model_cost, stratified
 from kdrobust.models import file_hash
 from kdrobust.report import detection_csv, detection_markdown, detection_plot
-from kdrobust.stages.measuring import at_radii, settle_batch
+from kdrobust.stages.measuring import settle_batch
 from kdrobust.stages.setup import (
-    check_config,
     choose_device,
     data_header,
     log,
-    open_run,
     prepare_data,
     require_file,
     result_header,
     set_threads,
 )
-from kdrobust.stages.subject import Subject, load_subjects, own_subject, require_subject, subject_problems
+from kdrobust.stages.subject import Subject, load_subjects, own_subject
 from kdrobust.tracking import write_bytes, write_json, write_result, write_text
 
 _TARGET = "kdrobust.detection.pairs.Pairs"
@@ -61,25 +59,27 @@ def misplaced(cfg: DictConfig) -> list[str]:
     return ["evaluation: a detector is not reported without an attack that knows it; set evaluation=detection"]
 
 
-def _problems(cfg: DictConfig) -> list[str]:
+def problems(cfg: DictConfig) -> list[str]:
+    """What is wrong with a config that measures detectors, one line each; no file is touched."""
     if not _is_detection(cfg):
         return ["evaluation=detection: measures detectors, which are trained on data=detection; set data=detection"]
-    suite, problems = cfg.evaluation, []
+    suite = cfg.evaluation
+    found: list[str] = []
     rates = list(suite.fpr or [None])
     if any(isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1 for rate in rates):
-        problems.append(f"evaluation.fpr: expected shares between 0 and 1 such as [0.01,0.05], got {suite.fpr}")
+        found.append(f"evaluation.fpr: expected shares between 0 and 1 such as [0.01,0.05], got {suite.fpr}")
     if suite.threshold_on not in KINDS:
-        problems.append(f"evaluation.threshold_on={suite.threshold_on}: expected {' or '.join(KINDS)}")
+        found.append(f"evaluation.threshold_on={suite.threshold_on}: expected {' or '.join(KINDS)}")
     shifts = suite.corruptions or {}
     try:
         check_names(list(shifts.get("names") or []), list(shifts.get("severities") or []), CORRUPTIONS)
     except UsageError as error:
-        problems.append(f"evaluation.{error}")
+        found.append(f"evaluation.{error}")
     if not (suite.attacks or (suite.transfer and suite.surrogates)):
-        problems.append("evaluation.attacks: no held-out attack; give some, or transfer and surrogates")
+        found.append("evaluation.attacks: no held-out attack; give some, or transfer and surrogates")
     if world_size(cfg.trainer) > 1:
-        problems.append("trainer: a detector is measured by one process; set trainer=cpu or gpu")
-    return problems
+        found.append("trainer: a detector is measured by one process; set trainer=cpu or gpu")
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +93,13 @@ class _Rung:
 
 def _rungs(cfg: DictConfig) -> list[_Rung]:
     rungs = []
-    for each in at_radii(cfg, ("attacks", "transfer", "adaptive")):
-        node = OmegaConf.create(each)
+    for node in cfg.derived.rungs:
         made = {part: instantiate(node[part]) if node[part] else {} for part in ("attacks", "transfer")}
         rungs.append(_Rung(**made, adaptive=instantiate(node.adaptive)))
     return rungs
 
 
-def _check_apart(cfg: DictConfig, rungs: Sequence[_Rung]) -> None:
+def require_apart(cfg: DictConfig) -> None:
     """Refuse attacks that the detector has met, before anything is attacked."""
     source: Pairs = instantiate(cfg.data).source
     remedy = "train one with `kdrobust teacher`"
@@ -109,7 +108,7 @@ def _check_apart(cfg: DictConfig, rungs: Sequence[_Rung]) -> None:
     for key, path in {**keys, **surrogates}.items():
         require_file(path, key, remedy)
     problems: list[str] = []
-    for rung in rungs:
+    for rung in _rungs(cfg):
         described = {name: attack.describe() for name, attack in {**rung.attacks, **rung.transfer}.items()}
         made_on = {"data.source.classifier": source.classifier, **surrogates}
         problems += overlap(source, described, {key: file_hash(path) for key, path in made_on.items()})
@@ -191,59 +190,62 @@ class _Bench:
         return groups
 
 
-def run(cfg: DictConfig, folder: Path) -> float | None:
-    """Measure detectors; returns the first one's AUROC under the adaptive attack at the largest ε, if it has one."""
-    check_config(cfg, [*subject_problems(cfg), *_problems(cfg)])
-    require_subject(cfg)
-    rungs = _rungs(cfg)
-    _check_apart(cfg, rungs)
+def run(cfg: DictConfig, folder: Path, digest: str) -> dict[str, Any]:
+    """Measure detectors and write `result.json`."""
     started = time.monotonic()
-    with open_run(cfg, folder) as digest:
-        data = prepare_data(cfg)
-        source = data.source
-        assert isinstance(source, Pairs)
-        subjects = load_subjects(cfg, data)
-        set_threads(cfg, subjects[0].model, data.spec, int(cfg.evaluation.batch_size))
-        settle_batch(cfg, [], [subject.model for subject in subjects], data)
-        bench = _Bench(cfg, source, data.root / "detection")
-        groups = bench.held_out(rungs)
-        reports, scores = [], []
-        for subject in subjects:
-            log.info("detector %s", subject.name)
-            found, seen = _measure(cfg, subject, bench, groups, rungs)
-            cost = model_cost(subject.model.cpu(), data.spec)
-            described: dict[str, Any] = {
-                "parameters": cost.parameters,
-                "flops": cost.flops,
-                "size_bytes": cost.size_bytes,
-            }
-            if cfg.evaluation.latency:
-                described["latency"] = [
-                    {**asdict(each), "samples_per_second": each.samples_per_second}
-                    for each in measure_latency(subject.model, data.spec)
-                ]
-            found["trained_on"] = source.describe()
-            reports.append({"model": described, **subject.header(), "detection": found})
-            scores.append(seen)
-        rows = [{"name": subject.name, "results": [entry]} for subject, entry in zip(subjects, reports, strict=True)]
-        files = _write(rows, scores, folder)
-        result: dict[str, Any] = {
-            **result_header(cfg, digest),
-            "data": data_header(data),
-            "threat": rungs[-1].adaptive.threat.describe(),
-            **reports[0],
-            "seconds": round(time.monotonic() - started, 3),
-            "files": files,
+    rungs = _rungs(cfg)
+    data = prepare_data(cfg)
+    source = data.source
+    assert isinstance(source, Pairs)
+    subjects = load_subjects(cfg, data)
+    set_threads(cfg, subjects[0].model, data.spec, int(cfg.evaluation.batch_size))
+    settle_batch(cfg, [], [subject.model for subject in subjects], data)
+    bench = _Bench(cfg, source, data.root / "detection")
+    groups = bench.held_out(rungs)
+    reports, scores = [], []
+    for subject in subjects:
+        log.info("detector %s", subject.name)
+        found, seen = _measure(cfg, subject, bench, groups, rungs)
+        cost = model_cost(subject.model.cpu(), data.spec)
+        described: dict[str, Any] = {
+            "parameters": cost.parameters,
+            "flops": cost.flops,
+            "size_bytes": cost.size_bytes,
         }
-        if len(rows) > 1:
-            result["models"] = rows
-            result["comparisons"] = _compare(rows, scores, float(cfg.evaluation.confidence), bench.seed)
-        write_result(folder, result)
-    print(detection_markdown(rows))
-    for line in result.get("comparisons", []):
-        print(line["text"])
-    log.info("%s: results in %s", cfg.run.name, folder)
-    area = reports[0]["detection"]["adaptive"][-1]["auroc"]
+        if cfg.evaluation.latency:
+            described["latency"] = [
+                {**asdict(each), "samples_per_second": each.samples_per_second}
+                for each in measure_latency(subject.model, data.spec)
+            ]
+        found["trained_on"] = source.describe()
+        reports.append({"model": described, **subject.header(), "detection": found})
+        scores.append(seen)
+    rows = [{"name": subject.name, "results": [entry]} for subject, entry in zip(subjects, reports, strict=True)]
+    files = _write(rows, scores, folder)
+    result: dict[str, Any] = {
+        **result_header(cfg, digest),
+        "data": data_header(data),
+        "threat": rungs[-1].adaptive.threat.describe(),
+        **reports[0],
+        "seconds": round(time.monotonic() - started, 3),
+        "files": files,
+    }
+    if len(rows) > 1:
+        result["models"] = rows
+        result["comparisons"] = _compare(rows, scores, float(cfg.evaluation.confidence), bench.seed)
+    write_result(folder, result)
+    return result
+
+
+def show(result: Mapping[str, Any]) -> None:
+    """Print the table; of one detector under its checkpoint's name."""
+    alone = Path(str(result["checkpoint"]["path"])).resolve().parent.name
+    print(detection_markdown(result.get("models") or [{"name": alone, "results": [result]}]))
+
+
+def score(result: Mapping[str, Any]) -> float | None:
+    """The first detector's AUROC under the adaptive attack at the largest ε, if it has one."""
+    area = result["detection"]["adaptive"][-1]["auroc"]
     return None if area is None else float(area)
 
 

@@ -28,11 +28,11 @@ from kdrobust.stages import detection, figures
 from kdrobust.stages.comparison import print_comparison, print_costs, write_comparison
 from kdrobust.stages.measuring import (
     Measured,
+    at_radii,
     compare_models,
     is_timed,
     measure,
     settle_batch,
-    settle_radii,
     suite_problems,
 )
 from kdrobust.stages.run import rank_command
@@ -40,7 +40,6 @@ from kdrobust.stages.setup import (
     check_config,
     data_header,
     log,
-    open_run,
     prepare_data,
     result_header,
     set_threads,
@@ -52,28 +51,58 @@ from kdrobust.tracking import is_main_process, write_json, write_result
 _SHOWN = ("model", "checkpoint", "subject", "trained_for", "evaluation", "corruptions")
 
 
-def run(cfg: DictConfig, folder: Path) -> float | None:
-    """Measure the models of a config and print the table; returns the first one's worst-case accuracy.
+def _is_detection(cfg: DictConfig) -> bool:
+    """With an adaptive attack in the suite the models are detectors, see `kdrobust.stages.detection`."""
+    return cfg.evaluation.get("adaptive") is not None
 
-    With an adaptive attack in the suite the models are detectors, see `kdrobust.stages.detection`.
-    """
-    if cfg.evaluation.get("adaptive") is not None:
-        return detection.run(cfg, folder)
-    result = measure_and_write(cfg, folder)
-    if result is None:
-        return None
-    rows = result.get("models") or [{"name": str(cfg.run.name), "results": [result]}]
-    print_comparison(rows)
-    if len(costs := rows[len(cfg.run.rungs) - 1 :: len(cfg.run.rungs)]) > 1:
-        print_costs(costs)
+
+def check(cfg: DictConfig, problems: Sequence[str]) -> None:
+    """Refuse a config that cannot run."""
+    found = detection.problems(cfg) if _is_detection(cfg) else [*suite_problems(cfg), *detection.misplaced(cfg)]
+    check_config(cfg, [*problems, *subject_problems(cfg), *found])
+
+
+def derive(cfg: DictConfig, _checked: None) -> dict[str, Any]:
+    """The suite at each radius."""
+    return {"rungs": at_radii(cfg)}
+
+
+def require(cfg: DictConfig, _checked: None) -> None:
+    """Refuse models that are not there or of data of another form, and attacks that a detector has met."""
+    require_subject(cfg)
+    if _is_detection(cfg):
+        detection.require_apart(cfg)
+
+
+def show(result: Mapping[str, Any], cfg: DictConfig) -> None:
+    """Print the table, and how the models differ sample by sample."""
+    if _is_detection(cfg):
+        detection.show(result)
+    else:
+        rows = result.get("models") or [{"name": str(cfg.run.name), "results": [result]}]
+        print_comparison(rows)
+        if len(costs := _costs(cfg, rows)) > 1:
+            print_costs(costs)
     for line in result.get("comparisons", []):
         print(line["text"])
-    log.info("%s: results in %s", cfg.run.name, folder)
+    log.info("%s: results in %s", cfg.run.name, cfg.run.folder)
+
+
+def score(result: Mapping[str, Any]) -> float | None:
+    """The first model's worst-case accuracy; a detector's AUROC under the adaptive attack at the largest ε."""
+    if "detection" in result:
+        return detection.score(result)
     return float(result["evaluation"]["worst_case"]["accuracy"])
 
 
-def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
-    """Measure what `cfg` names on its data with the suite `cfg.evaluation` and write `result.json`.
+def _costs(cfg: DictConfig, rows: Sequence[Any]) -> Sequence[Any]:
+    """Of rows that are one a model and radius, one a model."""
+    radii = len(cfg.derived.rungs)
+    return rows[radii - 1 :: radii]
+
+
+def run(cfg: DictConfig, folder: Path, digest: str, _checked: None) -> dict[str, Any] | None:
+    """Measure the models of a config on its data with the suite `cfg.evaluation` and write `result.json`.
 
     `evaluation` in the result is the first model's at the largest radius. With several models or radii, `models` has
     one entry for each of them and `comparisons` the models' paired differences.
@@ -81,47 +110,45 @@ def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:
     Returns:
         The result; None on every process but the first.
     """
-    check_config(cfg, [*subject_problems(cfg), *suite_problems(cfg), *detection.misplaced(cfg)])
-    require_subject(cfg)
-    settle_radii(cfg)
+    if _is_detection(cfg):
+        return detection.run(cfg, folder, digest)
     started = time.monotonic()
-    with open_run(cfg, folder) as digest:
-        data = prepare_data(cfg)
-        subjects = load_subjects(cfg, data)
-        set_threads(cfg, subjects[0].model, data.spec, int(cfg.evaluation.batch_size))
-        measured = _measure_all(cfg, subjects, data, folder)
-        if not measured or not is_main_process():
-            return None
-        several = len(measured) > 1 or len(measured[0].evaluations) > 1
-        reports = [_report(cfg, found, data, folder, named=len(measured) > 1) for found in measured]
-        first = reports[0][-1]
-        result: dict[str, Any] = {
-            **result_header(cfg, digest),
-            "data": data_header(data),
-            "threat": first["evaluation"]["threat"],
-            **{key: first[key] for key in _SHOWN if key in first},
-            "seconds": round(time.monotonic() - started, 3),
-            "files": {key: name for report in reports for key, name in report[-1]["files"].items()},
-        }
-        if several:
-            result["models"] = _rows(measured, reports)
-            if len(measured) > 1:
-                result["files"] |= _draw_together(cfg, measured, reports, folder)
-            costs = result["models"][len(cfg.run.rungs) - 1 :: len(cfg.run.rungs)]
-            result["comparisons"] = compare_models(measured, float(cfg.evaluation.confidence))
-            result["files"] |= write_comparison(result["models"], folder, costs=costs)
-        write_result(folder, result)
+    data = prepare_data(cfg)
+    subjects = load_subjects(cfg, data)
+    set_threads(cfg, subjects[0].model, data.spec, int(cfg.evaluation.batch_size))
+    measured = _measure_all(cfg, subjects, data, folder)
+    if not measured or not is_main_process():
+        return None
+    several = len(measured) > 1 or len(measured[0].evaluations) > 1
+    reports = [_report(cfg, found, data, folder, named=len(measured) > 1) for found in measured]
+    first = reports[0][-1]
+    result: dict[str, Any] = {
+        **result_header(cfg, digest),
+        "data": data_header(data),
+        "threat": first["evaluation"]["threat"],
+        **{key: first[key] for key in _SHOWN if key in first},
+        "seconds": round(time.monotonic() - started, 3),
+        "files": {key: name for report in reports for key, name in report[-1]["files"].items()},
+    }
+    if several:
+        result["models"] = _rows(measured, reports)
+        if len(measured) > 1:
+            result["files"] |= _draw_together(cfg, measured, reports, folder)
+        result["comparisons"] = compare_models(measured, float(cfg.evaluation.confidence))
+        costs = _costs(cfg, result["models"])
+        result["files"] |= write_comparison(result["models"], folder, costs=costs)
+    write_result(folder, result)
     return result
 
 
 def _measure_all(cfg: DictConfig, subjects: Sequence[Subject], data: DataModule, folder: Path) -> list[Measured]:
-    rank, world, processes = join_ranks(cfg.trainer, rank_command(str(cfg.stage), folder))
+    rank, world, processes = join_ranks(cfg.trainer, rank_command(folder), folder)
     failed = True
     try:
         found = []
         teachers = [teacher_of(subject, data) for subject in subjects]
         attacked = [each.model for each in (*subjects, *teachers) if each is not None]
-        settle_batch(cfg, cfg.run.rungs, attacked, data, world)
+        settle_batch(cfg, cfg.derived.rungs, attacked, data, world)
         for subject, teacher in zip(subjects, teachers, strict=True):
             sources = [other for other in subjects if other is not subject]
             if teacher is not None:
@@ -175,7 +202,7 @@ def _report(cfg: DictConfig, found: Measured, data: DataModule, folder: Path, *,
         classes=data.spec.classes,
         corruptions=last.get("corruptions"),
     )
-    attacks = instantiate(cfg.run.rungs[-1].attacks)
+    attacks = instantiate(cfg.derived.rungs[-1].attacks)
     if attacks and figures.has_pictures(data.spec):
         attack = figures.drawable(attacks)
         if attack is not None:

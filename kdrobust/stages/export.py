@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import metadata as packages
 from pathlib import Path
@@ -31,9 +31,9 @@ from kdrobust.export import (
 from kdrobust.models import file_hash, read_checkpoint
 from kdrobust.serving import Metadata, open_runtime
 from kdrobust.stages.comparison import print_comparison, print_costs, write_comparison
-from kdrobust.stages.measuring import Measured, compare_models, is_timed, measure, settle_radii, suite_problems
+from kdrobust.stages.measuring import Measured, at_radii, compare_models, is_timed, measure, suite_problems
 from kdrobust.stages.provenance import evaluations_of, teacher_path, training_of
-from kdrobust.stages.setup import check_config, log, open_run, prepare_data, require_file, result_header, set_threads
+from kdrobust.stages.setup import check_config, log, prepare_data, require_file, result_header, set_threads
 from kdrobust.stages.subject import Subject, checkpoints, own_subject
 from kdrobust.tracking import write_json, write_result, write_text
 
@@ -57,54 +57,75 @@ def export_problems(cfg: DictConfig) -> list[str]:
     return problems
 
 
-def run(cfg: DictConfig, folder: Path) -> float:
-    """Export, check, measure and describe `cfg.checkpoint`; returns the exported model's worst-case accuracy."""
-    check_config(cfg, export_problems(cfg))
-    path = require_file(cfg.checkpoint, "checkpoint", "train a model with `kdrobust teacher` or `kdrobust distill`")
+def check(cfg: DictConfig, problems: Sequence[str]) -> None:
+    """Refuse a config that cannot run."""
+    check_config(cfg, [*problems, *export_problems(cfg)])
+
+
+def derive(cfg: DictConfig, _checked: None) -> dict[str, Any]:
+    """The suite at its one radius."""
+    return {"rungs": at_radii(cfg)}
+
+
+def require(cfg: DictConfig, _checked: None) -> None:
+    """Refuse checkpoints that are not there or cannot be read."""
+    path = _checkpoint(cfg)
     read_checkpoint(path)
-    beside = _beside(cfg, path)
-    settle_radii(cfg)
+    _beside(cfg, path)
+
+
+def _checkpoint(cfg: DictConfig) -> Path:
+    return require_file(cfg.checkpoint, "checkpoint", "train a model with `kdrobust teacher` or `kdrobust distill`")
+
+
+def run(cfg: DictConfig, folder: Path, digest: str, _checked: None) -> dict[str, Any]:
+    """Export, check, measure and describe `cfg.checkpoint`."""
     started = time.monotonic()
-    with open_run(cfg, folder) as digest:
-        data = prepare_data(cfg)
-        student = replace(own_subject(path, data), name="checkpoint")
-        set_threads(cfg, student.model, data.spec, int(cfg.evaluation.batch_size))
-        metadata = _metadata(cfg, student, data)
-        file = folder / f"model{SUFFIXES[cfg.format]}"
-        _write(cfg, student, data, metadata, file)
-        found = _compare_answers(cfg, student, data, file)
-        subjects = [student, _exported(student, file, cfg)]
-        if beside is not None:
-            name = _BESIDE[0] if cfg.compare == "auto" else _BESIDE[1]
-            subjects.insert(0, replace(own_subject(beside, data), name=name))
-        # the twin's examples are shown to the checkpoint, too: worst cases over other attacks could not be compared
-        measured = [
-            _measure(cfg, subject, data, twin=None if subject.name in _BESIDE else student, folder=folder)
-            for subject in subjects
-        ]
-        rows = _rows(cfg, measured, data, file)
-        evaluation = rows[-1]["results"][0]["evaluation"]
-        stamp(file, replace(metadata, robustness=_robustness(evaluation)))
-        rows[-1]["results"][0]["model"]["file_bytes"] = file.stat().st_size
-        result: dict[str, Any] = {
-            **result_header(cfg, digest),
-            "data": {"name": data.name, "fingerprint": data.fingerprint},
-            "threat": evaluation["threat"],
-            "checkpoint": student.origin,
-            "evaluation": evaluation,
-            "export": _told(cfg, metadata, file, found, student),
-            "models": rows,
-            "comparisons": compare_models(measured[-2:], float(cfg.evaluation.confidence)),
-            "files": {"model": file.name, "card": "MODEL_CARD.md", "samples": "samples.npz"},
-            "seconds": round(time.monotonic() - started, 3),
-        }
-        result["files"] |= write_comparison(rows, folder, costs=rows)
-        write_samples(folder / "samples.npz", measured[-1].evaluation)
-        write_json(folder / "evaluation.json", evaluation)
-        write_text(folder / "MODEL_CARD.md", model_card(result, training=training_of(path)))
-        write_result(folder, result)
-    _tell(result, folder)
-    return float(evaluation["worst_case"]["accuracy"])
+    path = _checkpoint(cfg)
+    beside = _beside(cfg, path)
+    data = prepare_data(cfg)
+    student = replace(own_subject(path, data), name="checkpoint")
+    set_threads(cfg, student.model, data.spec, int(cfg.evaluation.batch_size))
+    metadata = _metadata(cfg, student, data)
+    file = folder / f"model{SUFFIXES[cfg.format]}"
+    _write(cfg, student, data, metadata, file)
+    found = _compare_answers(cfg, student, data, file)
+    subjects = [student, _exported(student, file, cfg)]
+    if beside is not None:
+        name = _BESIDE[0] if cfg.compare == "auto" else _BESIDE[1]
+        subjects.insert(0, replace(own_subject(beside, data), name=name))
+    # the twin's examples are shown to the checkpoint, too: worst cases over other attacks could not be compared
+    measured = [
+        _measure(cfg, subject, data, twin=None if subject.name in _BESIDE else student, folder=folder)
+        for subject in subjects
+    ]
+    rows = _rows(cfg, measured, data, file)
+    evaluation = rows[-1]["results"][0]["evaluation"]
+    stamp(file, replace(metadata, robustness=_robustness(evaluation)))
+    rows[-1]["results"][0]["model"]["file_bytes"] = file.stat().st_size
+    result: dict[str, Any] = {
+        **result_header(cfg, digest),
+        "data": {"name": data.name, "fingerprint": data.fingerprint},
+        "threat": evaluation["threat"],
+        "checkpoint": student.origin,
+        "evaluation": evaluation,
+        "export": _told(cfg, metadata, file, found, student),
+        "models": rows,
+        "comparisons": compare_models(measured[-2:], float(cfg.evaluation.confidence)),
+        "files": {"model": file.name, "card": "MODEL_CARD.md", "samples": "samples.npz"},
+        "seconds": round(time.monotonic() - started, 3),
+    }
+    result["files"] |= write_comparison(rows, folder, costs=rows)
+    write_samples(folder / "samples.npz", measured[-1].evaluation)
+    write_json(folder / "evaluation.json", evaluation)
+    write_text(folder / "MODEL_CARD.md", model_card(result, training=training_of(path)))
+    write_result(folder, result)
+    return result
+
+
+def score(result: Mapping[str, Any]) -> float:
+    """The exported model's worst-case accuracy."""
+    return float(result["evaluation"]["worst_case"]["accuracy"])
 
 
 def _beside(cfg: DictConfig, path: Path) -> Path | None:
@@ -237,7 +258,8 @@ def _told(cfg: DictConfig, metadata: Metadata, file: Path, found: Agreement, stu
     }
 
 
-def _tell(result: Mapping[str, Any], folder: Path) -> None:
+def show(result: Mapping[str, Any], cfg: DictConfig) -> None:
+    """Print the tables, and how far the file's answers are from the checkpoint's."""
     print_comparison(result["models"])
     print_costs(result["models"])
     found = result["export"]["agreement"]
@@ -248,4 +270,4 @@ def _tell(result: Mapping[str, Any], folder: Path) -> None:
     )
     for line in result["comparisons"]:
         print(line["text"])
-    log.info("%s: %s and MODEL_CARD.md in %s", result["name"], result["export"]["file"], folder)
+    log.info("%s: %s and MODEL_CARD.md in %s", result["name"], result["export"]["file"], cfg.run.folder)

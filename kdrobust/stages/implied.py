@@ -122,6 +122,21 @@ def _laid_over(base: DictConfig | None, own: DictConfig) -> DictConfig:
     return merged
 
 
+def own_training(name: str, config: Mapping[str, Any], training: Mapping[str, Any]) -> str:
+    """What a teacher's training has of its own, with the keys that set it, and what is the student's; one line.
+
+    Args:
+        name: of the node that describes it, e.g. `teacher_training`.
+        config: the teacher's own.
+        training: that node.
+    """
+    own = [f"{key}={config[key]} ({name}.{key})" for key in ("epochs", "seed")]
+    given = [key for key in (*_OWN_NODES, *OWN_STEPS) if training.get(key) is not None]
+    shared = [key for key in (*_OWN_NODES, *OWN_STEPS, "trainer") if key not in given]
+    kept = f"method, attack{''.join(f', {key}' for key in given)} of {name}"
+    return f"{', '.join(own)}, {kept}; {', '.join(shared)} are the student's"
+
+
 def training_problems(cfg: DictConfig) -> list[str]:
     """What is wrong with the nodes that say how teachers are trained, one line each: keys nobody reads."""
     further = [node.get("training") for node in (cfg.get("teachers") or {}).values() if isinstance(node, DictConfig)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor, nn
 
 from kdrobust.attacks import TransferAttack
@@ -99,22 +99,15 @@ def suite_problems(cfg: DictConfig) -> list[str]:
     return problems
 
 
-def settle_radii(cfg: DictConfig) -> None:
-    """Write the suite out at each radius, smallest first, into `cfg.run.rungs`.
-
-    Other ranks of the job read only its resolved config, in which nothing follows `threat.eps` any more.
-
-    Raises:
-        UsageError: radii that are no ascending numbers.
-    """
-    if cfg.run.get("rungs") is None:
-        rungs = at_radii(cfg, ("attacks", "transfer"))
-        with open_dict(cfg):
-            cfg.run.rungs = rungs
+#: The parts of a suite that follow `threat.eps`.
+_AT_RADII = ("attacks", "transfer", "adaptive")
 
 
-def at_radii(cfg: DictConfig, parts: Sequence[str]) -> list[dict[str, Any]]:
-    """The threat and some parts of the suite, as plain values at each of the config's radii, smallest first.
+def at_radii(cfg: DictConfig) -> list[dict[str, Any]]:
+    """The threat and what follows it in the suite, as plain values at each of the config's radii, smallest first.
+
+    Args:
+        cfg: composed: in its resolved form nothing follows `threat.eps` any more.
 
     Raises:
         UsageError: radii that are no ascending numbers.
@@ -125,7 +118,7 @@ def at_radii(cfg: DictConfig, parts: Sequence[str]) -> list[dict[str, Any]]:
     for eps in radii:
         at = cfg.copy()
         OmegaConf.update(at, "threat.eps", eps)
-        suite = {"threat": at.threat, **{part: at.evaluation.get(part) for part in parts}}
+        suite = {"threat": at.threat, **{part: at.evaluation.get(part) for part in _AT_RADII}}
         rungs.append({key: None if node is None else _plain(node) for key, node in suite.items()})
     sizes = [float(instantiate(OmegaConf.create(rung["threat"])).eps) for rung in rungs]
     if sorted(set(sizes)) != sizes:
@@ -201,7 +194,7 @@ def measure(
     """Run the suite on this process's share of the test samples; the whole comes back on rank 0, None elsewhere.
 
     Args:
-        cfg: the stage's config, see `settle_radii`.
+        cfg: the stage's config.
         subject: the model.
         data: prepared.
         sources: models whose adversarial examples are shown to it where the suite asks for transfer, a teacher last; a
@@ -230,7 +223,7 @@ def measure(
         return {"inputs": test.inputs[rows], "labels": test.labels[rows], "indices": test.indices[rows]}
 
     evaluations: list[Evaluation] = []
-    for rung in cfg.run.rungs:
+    for rung in cfg.derived.rungs:
         part = evaluate(
             subject.model,
             **arguments(mine),

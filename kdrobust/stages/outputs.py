@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from kdrobust.stages.setup import (
     choose_device,
     data_header,
     log,
-    open_run,
     prepare_data,
     require_file,
     result_header,
@@ -39,38 +38,54 @@ def teacher_logits(model: nn.Module, data: DataModule, split: str, device: torch
     return torch.cat([model(samples.pixels(rows).to(device)).float().cpu() for rows in chunks])
 
 
-def run(cfg: DictConfig, folder: Path) -> None:
+def check(cfg: DictConfig, problems: Sequence[str]) -> None:
+    """Refuse a config that cannot run."""
+    check_config(cfg, problems)
+
+
+def require(cfg: DictConfig, _checked: None) -> None:
+    """Refuse a checkpoint that is not there or cannot be read."""
+    read_checkpoint(_checkpoint(cfg))
+
+
+def _checkpoint(cfg: DictConfig) -> Path:
+    return require_file(cfg.teacher.checkpoint, "teacher.checkpoint", "train one with `kdrobust teacher`")
+
+
+def run(cfg: DictConfig, folder: Path, digest: str, _checked: None) -> dict[str, Any]:
     """Store the clean logits of `cfg.teacher.checkpoint` on all three splits of `cfg.data`."""
-    check_config(cfg)
-    path = require_file(cfg.teacher.checkpoint, "teacher.checkpoint", "train one with `kdrobust teacher`")
-    read_checkpoint(path)
     started = time.monotonic()
-    with open_run(cfg, folder) as digest:
-        data = prepare_data(cfg)
-        model = restore_teacher(path, data.spec, cfg.teacher.get("transform"))
-        device = choose_device(cfg.trainer)
-        model = model.to(device).eval()
-        set_threads(cfg, model, data.spec, data.eval_batch_size)
-        logits = {split: teacher_logits(model, data, split, device) for split in SPLITS}
-        origin = {"path": str(path), "sha256": file_hash(path)}
-        write_stored(folder, logits, data=data, checkpoint=origin)
-        accuracy = {
-            split: float((tensor.argmax(dim=1) == data.split(split).labels).float().mean())
-            for split, tensor in logits.items()
-            if split != "test" and not data.unlabelled
-        }
-        result = {
-            **result_header(cfg, digest),
-            "data": data_header(data),
-            "checkpoint": origin,
-            "outputs": {"accuracy": accuracy, "shapes": {split: list(t.shape) for split, t in logits.items()}},
-            "seconds": round(time.monotonic() - started, 3),
-            "files": {"outputs": FILE, "manifest": MANIFEST},
-        }
-        write_result(folder, result)
-        _tell_loggers(cfg, result, folder)
+    path = _checkpoint(cfg)
+    data = prepare_data(cfg)
+    model = restore_teacher(path, data.spec, cfg.teacher.get("transform"))
+    device = choose_device(cfg.trainer)
+    model = model.to(device).eval()
+    set_threads(cfg, model, data.spec, data.eval_batch_size)
+    logits = {split: teacher_logits(model, data, split, device) for split in SPLITS}
+    origin = {"path": str(path), "sha256": file_hash(path)}
+    write_stored(folder, logits, data=data, checkpoint=origin)
+    accuracy = {
+        split: float((tensor.argmax(dim=1) == data.split(split).labels).float().mean())
+        for split, tensor in logits.items()
+        if split != "test" and not data.unlabelled
+    }
+    result = {
+        **result_header(cfg, digest),
+        "data": data_header(data),
+        "checkpoint": origin,
+        "outputs": {"accuracy": accuracy, "shapes": {split: list(t.shape) for split, t in logits.items()}},
+        "seconds": round(time.monotonic() - started, 3),
+        "files": {"outputs": FILE, "manifest": MANIFEST},
+    }
+    write_result(folder, result)
+    _tell_loggers(cfg, result, folder)
     shown = ", ".join(f"{split} {value:.1%}" for split, value in accuracy.items()) or "no labels to tell"
     log.info("teacher's clean logits stored in %s (its accuracy: %s)", folder, shown)
+    return result
+
+
+def score(_result: Mapping[str, Any]) -> None:
+    """Storing has no score."""
 
 
 def _tell_loggers(cfg: DictConfig, result: Mapping[str, Any], folder: Path) -> None:

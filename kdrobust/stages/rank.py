@@ -1,4 +1,4 @@
-"""`python -m kdrobust.stages.rank STAGE FOLDER`: another rank of a job, from the job's own resolved config."""
+"""`python -m kdrobust.stages.rank FOLDER`: another rank of a job, from the config in the job's own folder."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import sys
 from pathlib import Path
 
 from kdrobust.config import register
+from kdrobust.distributed.watch import end_with_parent
 from kdrobust.errors import KdrobustError
-from kdrobust.stages.run import load_resolved, run_stage_in
+from kdrobust.stages.run import run_written
 
 
 def main() -> int:
     """Run the stage; the exit code is the error's."""
-    stage, folder = sys.argv[1], Path(sys.argv[2])
     register()
+    end_with_parent()
     try:
-        run_stage_in(stage, load_resolved(folder), folder)
+        run_written(Path(sys.argv[1]))
     except KdrobustError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -1,4 +1,15 @@
-"""From a stage's name to its function, in this process or in another rank."""
+"""The one way in: a config is checked as it was typed, resolved once, written, and what was written is what runs.
+
+A stage is a module of this package with
+- `check(cfg, problems)`: refuses a config with anything wrong in it, composed or resolved; what it returns, its other
+  functions get as `checked`;
+- `derive(cfg, checked)`, optional: what follows from a composed config and could not be worked out from its resolved
+  values, such as a teacher's own config; becomes the node `derived`;
+- `require(cfg, checked)`, optional: refuses files that are missing or of another model, before anything is written;
+- `run(cfg, folder, digest, checked)`: the work; returns what `result.json` holds, on the first process;
+- `show(result, cfg)`, optional: prints a result;
+- `score(result)`: the number that a sweep compares.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +18,12 @@ import logging
 import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
+from kdrobust.config import dead_keys, read_resolved, require_resolved, resolved, run_folder
 from kdrobust.errors import UsageError
 from kdrobust.tracking import made_by
 
@@ -36,54 +49,107 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
 
 
-def run_stage_in(stage: str, cfg: DictConfig, folder: Path) -> Any:
-    """Run a stage in a given folder.
-
-    Args:
-        stage: one of `STAGES`.
-        cfg: the composed config.
-        folder: the run folder.
+def stage_of(cfg: DictConfig) -> ModuleType:
+    """The module of a config's stage, ready to be called.
 
     Raises:
-        UsageError: no such stage, or a config that cannot run.
+        UsageError: no such stage.
     """
+    stage = str(cfg.stage)
     if stage not in STAGES:
         raise UsageError(f"{stage}: no such stage; there are {', '.join(STAGES)}")
-    starter = made_by()
-    if starter and stage in _ONE_PROCESS:
-        raise UsageError(f"{stage}: one process runs it, and starts ranks where it trains; leave {starter} out")
     quiet()
     if cfg.get("trusted_modules") and str(Path.cwd()) not in sys.path:
         # a user's own packages lie where the user works; last, so that they hide nothing
         sys.path.append(str(Path.cwd()))
-    with open_dict(cfg):
-        cfg.run.folder = str(folder)
-    module = importlib.import_module(f"kdrobust.stages.{stage}")
+    return importlib.import_module(f"kdrobust.stages.{stage}")
+
+
+def resolve(composed: DictConfig, folder: Path | None = None) -> DictConfig:
+    """The resolved form of a composed config, checked: the only form in which anything runs.
+
+    Args:
+        composed: of any stage, without Hydra's own node.
+        folder: the run's; None: the one its hash names.
+
+    Raises:
+        UsageError: everything that is wrong with it, one line each.
+    """
+    module = stage_of(composed)
+    with open_dict(composed):
+        composed.run.folder = str(folder or run_folder(composed, reuse_finished=True))
+    method = None if "method" not in composed else composed._get_node("method")
+    unread = dead_keys(method, "method") if isinstance(method, DictConfig) and not method._is_missing() else []
+    checked = module.check(composed, unread)
+    derived = module.derive(composed, checked) if hasattr(module, "derive") else {}
+    return resolved(composed, derived)
+
+
+def run_config(cfg: DictConfig, *, show: bool = False) -> dict[str, Any]:
+    """Run a resolved config in its folder.
+
+    Args:
+        cfg: what `resolve` or `read_resolved` returned.
+        show: whether the stage prints its result.
+
+    Returns:
+        What `result.json` holds; empty on every process but the first.
+
+    Raises:
+        UsageError: a config that cannot run, one line a problem.
+        KdrobustError: what the stage refuses.
+    """
+    require_resolved(cfg)
+    module = stage_of(cfg)
+    if (starter := made_by()) and cfg.stage in _ONE_PROCESS:
+        raise UsageError(f"{cfg.stage}: one process runs it, and starts ranks where it trains; leave {starter} out")
     from kdrobust.stages.memory import told_memory
+    from kdrobust.stages.setup import open_run
 
+    folder = Path(str(cfg.run.folder))
     with told_memory(cfg):
-        return module.run(cfg, folder)
+        checked = module.check(cfg, [])
+        if hasattr(module, "require"):
+            module.require(cfg, checked)
+        with open_run(cfg, folder) as digest:
+            result: dict[str, Any] = module.run(cfg, folder, digest, checked) or {}
+    if show and result and hasattr(module, "show"):
+        module.show(result, cfg)
+    return result
 
 
-def run_stage(stage: str, cfg: DictConfig) -> Any:
-    """Run a stage in the folder Hydra made for it; what the command line calls."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
+def run_stage(composed: DictConfig, folder: Path, *, sweep: str | None = None) -> Any:
+    """Resolve a composed config and run it; what the command line calls.
 
-    node = HydraConfig.get()
-    if node.mode == RunMode.MULTIRUN:
-        with open_dict(cfg):
-            cfg.run.sweep = True
-    return run_stage_in(stage, cfg, Path(node.runtime.output_dir))
+    Args:
+        composed: of any stage.
+        folder: the run's.
+        sweep: the name of the sweep it is a job of.
+
+    Returns:
+        The stage's score; None where it has none, and on every process but the first.
+    """
+    if sweep is not None:
+        with open_dict(composed):
+            composed.run.sweep = sweep
+    return score(run_config(resolve(composed, folder), show=True), str(composed.stage))
 
 
-def rank_command(stage: str, folder: Path) -> list[str]:
-    """The command that starts another rank of a running job from its resolved config."""
-    return [sys.executable, "-m", "kdrobust.stages.rank", stage, str(folder)]
+def score(result: dict[str, Any], stage: str) -> float | None:
+    """The number of a stage's result that a sweep compares; None where it has none."""
+    value = importlib.import_module(f"kdrobust.stages.{stage}").score(result) if result else None
+    return None if value is None else float(value)
 
 
-def load_resolved(folder: Path) -> DictConfig:
-    """The resolved config a job wrote into its folder."""
-    cfg = OmegaConf.load(folder / "config_resolved.yaml")
-    assert isinstance(cfg, DictConfig)
-    return cfg
+def rank_command(folder: Path) -> list[str]:
+    """The command that starts another rank of a running job, from the config in the job's folder."""
+    return [sys.executable, "-m", "kdrobust.stages.rank", str(folder)]
+
+
+def run_written(folder: Path, *, show: bool = False) -> dict[str, Any]:
+    """Run the config that a run folder holds: in another rank, or once more after a kill.
+
+    Raises:
+        CheckpointError: the folder holds no config that can be read.
+    """
+    return run_config(read_resolved(folder), show=show)

@@ -16,8 +16,9 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from kdrobust.config import config_hash, dead_keys, ensure, instantiate, numbers, to_plain
+from kdrobust.config import config_hash, ensure, instantiate, numbers, to_plain, to_text
 from kdrobust.config.build import first_line
+from kdrobust.config.resolved import FILE
 from kdrobust.data import DataModule
 from kdrobust.distributed import world_size
 from kdrobust.errors import UsageError
@@ -92,12 +93,16 @@ def _try_trainer(cfg: DictConfig) -> None:
 
 
 def check_method(
-    cfg: DictConfig, *, teachers: Callable[[DictConfig, Objective], Sequence[str]] | None = None
+    cfg: DictConfig,
+    problems: Sequence[str] = (),
+    *,
+    teachers: Callable[[DictConfig, Objective], Sequence[str]] | None = None,
 ) -> Objective:
     """Check a training stage's whole config and build its objective.
 
     Args:
         cfg: the stage's config with `method`.
+        problems: what is known to be wrong with it already, one line each.
         teachers: what finds fault with the config's teachers, where the stage can supply any.
 
     Raises:
@@ -106,20 +111,20 @@ def check_method(
     trusted = list(cfg.get("trusted_modules") or [])
     try:
         method = numbers(cfg.method)
-        problems = [*method_problems(method, trusted), *dead_keys(cfg.method, "method")]
+        found = [*problems, *method_problems(method, trusted)]
     except UsageError as error:
-        method, problems = {}, [str(error)]
+        method, found = {}, [*problems, str(error)]
     objective = None
-    if not problems:
+    if not found:
         objective = Objective(method, trusted)
         if teachers is not None:
-            problems += teachers(cfg, objective)
+            found += teachers(cfg, objective)
         elif objective.teachers or objective.partners:
-            problems.append(
+            found.append(
                 f"method: it learns from a teacher, which `kdrobust {cfg.stage}` has none of; use kdrobust distill"
             )
-        problems += label_problems(cfg, objective)
-    check_config(cfg, problems)
+        found += label_problems(cfg, objective)
+    check_config(cfg, found)
     assert objective is not None
     return objective
 
@@ -161,8 +166,7 @@ def open_run(cfg: DictConfig, folder: Path) -> Iterator[str]:
     digest = config_hash(cfg)
     with hold(folder, config_hash=digest) if is_main_process() else nullcontext():
         if is_main_process():
-            plain = redacted(OmegaConf.to_container(cfg, resolve=True))
-            write_text(folder / "config_resolved.yaml", OmegaConf.to_yaml(OmegaConf.create(plain)))
+            write_text(folder / FILE, to_text(redacted(OmegaConf.to_container(cfg))))
             manifest = build_manifest(stage=cfg.stage, seed=int(cfg.seed), config_hash=digest)
             write_json(folder / "manifest.json", manifest)
         yield digest

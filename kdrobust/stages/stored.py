@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from kdrobust.config import read_resolved, to_plain
 from kdrobust.data import DataModule
-from kdrobust.errors import CheckpointError
+from kdrobust.errors import CheckpointError, KdrobustError
 from kdrobust.tracking import write_bytes, write_json
 
 FILE = "outputs.safetensors"
@@ -71,16 +73,53 @@ def read_stored(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def attach_stored(folder: Path, manifest: Mapping[str, Any], data: DataModule, name: str = "teacher") -> None:
+#: Settings of the data that leave the stored samples as they are.
+_ELSEWHERE = ("root", "seed", "batch_size", "eval_batch_size", "augmentation", "loader", "num_workers")
+
+
+def _leaves(node: Any, key: str) -> dict[str, Any]:
+    if isinstance(node, Mapping):
+        return {name: value for part, child in node.items() for name, value in _leaves(child, f"{key}.{part}").items()}
+    return {key: node}
+
+
+def _differences(folder: Path, own: Mapping[str, Any]) -> str:
+    """Which settings of the data differ from those the outputs were stored with, as text; empty where none is known."""
+    try:
+        stored = to_plain(read_resolved(folder).data)
+    except (KdrobustError, OmegaConfBaseException):
+        return ""
+    then, now = (
+        _leaves({key: value for key, value in node.items() if key not in _ELSEWHERE}, "data") for node in (stored, own)
+    )
+    keys = [key for key in dict.fromkeys([*then, *now]) if then.get(key) != now.get(key)]
+    return "; ".join(f"{key} is {now.get(key)}, was {then.get(key)}" for key in keys)
+
+
+def attach_stored(
+    folder: Path,
+    manifest: Mapping[str, Any],
+    data: DataModule,
+    name: str = "teacher",
+    settings: Mapping[str, Any] | None = None,
+) -> None:
     """Hand stored logits to the data module, so that batches carry them.
+
+    Args:
+        folder: where they lie.
+        manifest: what `read_stored` returned.
+        data: the student's.
+        name: the teacher's.
+        settings: the config node that `data` was made by, to say what of it differs.
 
     Raises:
         CheckpointError: they were computed on other data, or by a teacher whose checkpoint has changed since.
     """
     if manifest["data"]["fingerprint"] != data.fingerprint:
+        differing = _differences(folder, settings or {}) if settings else ""
+        which = differing or f"they are of {manifest['data']['name']}, whose samples or split were others"
         raise CheckpointError(
-            f"{folder}: these outputs belong to other data ({manifest['data']['name']}) or another split; run "
-            "`kdrobust outputs` on the data you train on"
+            f"{folder}: these outputs belong to other data: {which}; run `kdrobust outputs` on the data you train on"
         )
     teacher = Path(manifest["checkpoint"]["path"])
     if teacher.exists():

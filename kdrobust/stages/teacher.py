@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
+from kdrobust.losses import Objective
 from kdrobust.modules import TeacherModule
-from kdrobust.stages.setup import (
-    check_method,
-    new_classifier,
-    open_run,
-    prepare_data,
-    prepare_objective,
-    set_threads,
-)
+from kdrobust.stages.setup import check_method, new_classifier, prepare_data, prepare_objective, set_threads
 from kdrobust.stages.training import finish, fit, module_arguments, score
 
+__all__ = ["check", "run", "score"]
 
-def run(cfg: DictConfig, folder: Path) -> float | None:
-    """Train `cfg.teacher` by `cfg.method` on `cfg.data`; returns its robust validation accuracy."""
-    objective = check_method(cfg)
+
+def check(cfg: DictConfig, problems: Sequence[str]) -> Objective:
+    """Refuse a config that cannot run; returns the method's objective."""
+    return check_method(cfg, problems)
+
+
+def run(cfg: DictConfig, folder: Path, digest: str, objective: Objective) -> dict[str, Any]:
+    """Train `cfg.teacher` by `cfg.method` on `cfg.data`."""
     started = time.monotonic()
-    with open_run(cfg, folder) as digest:
-        data = prepare_data(cfg)
-        model = new_classifier(cfg.teacher, data.spec, int(cfg.seed))
-        prepare_objective(objective, {"student": model}, data.spec, int(cfg.seed))
-        set_threads(cfg, model, data.spec, data.batch_size)
-        module = TeacherModule(model=model, objective=objective, **module_arguments(cfg, cfg.teacher, data))
-        trainer = fit(module, data, cfg, folder, digest)
-        result = finish(trainer, module, data, cfg, folder, digest, started=started)
-    return score(result)
+    data = prepare_data(cfg)
+    model = new_classifier(cfg.teacher, data.spec, int(cfg.seed))
+    prepare_objective(objective, {"student": model}, data.spec, int(cfg.seed))
+    set_threads(cfg, model, data.spec, data.batch_size)
+    module = TeacherModule(model=model, objective=objective, **module_arguments(cfg, cfg.teacher, data))
+    trainer = fit(module, data, cfg, folder, digest)
+    return finish(trainer, module, data, cfg, folder, digest, started=started)

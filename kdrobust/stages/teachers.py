@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from kdrobust.attacks import goals
-from kdrobust.config import instantiate, run_folder, to_plain
+from kdrobust.config import DERIVED, instantiate, run_folder, to_plain
+from kdrobust.config.resolved import FILE
 from kdrobust.data import DataModule
-from kdrobust.errors import RunFolderBusyError, RunFolderError, UsageError
+from kdrobust.errors import CheckpointError, RunFolderBusyError, RunFolderError, UsageError
 from kdrobust.losses import Objective
 from kdrobust.models import file_hash, load_weights, read_checkpoint
 from kdrobust.modules import SharedAnswers
@@ -26,6 +27,7 @@ from kdrobust.stages.implied import (
     differing,
     is_implied,
     key_of,
+    own_training,
     teacher_config,
     teacher_node,
     training_problems,
@@ -33,43 +35,45 @@ from kdrobust.stages.implied import (
 from kdrobust.stages.setup import log, new_classifier, prepare_data, require_file
 from kdrobust.stages.shown import check_teacher, restore_teacher, shown_spec
 from kdrobust.stages.stored import attach_stored, read_stored
-from kdrobust.tracking import is_finished, is_main_process
+from kdrobust.tracking import is_finished, is_main_process, wait_for_first_rank
 from kdrobust.version import __version__
 
 _WAIT_SECONDS = 6 * 3600.0
+#: What stored outputs take over from the run that needs them.
+_STORED_BY = ("trusted_modules", "threads", "data")
 #: Who waits looks rarely before long: finding out that a run is still at work costs most of its preparation.
 _POLL_SECONDS = (0.5, 10.0)
 _BYTES_A_GB = 1e9
 
 
-def once(config: DictConfig, run: Callable[[DictConfig, Path], Any], told: str, *, together: bool) -> Path:
-    """The folder of a config's finished run; run now unless another job has done it, or is doing it.
+def once(config: DictConfig, what: str, *, together: bool) -> Path:
+    """The folder of a resolved config's finished run; run now unless another job has done it, or is doing it.
 
     Args:
-        config: of the stage.
-        run: the stage.
-        told: what is done, for the log.
+        config: resolved.
+        what: what is done, for the log.
         together: all ranks take part; else rank 0 does it and the others wait.
 
     Raises:
-        RunFolderError: it cannot be run, or nobody has finished it in time.
+        RunFolderError: it cannot be run, or is not finished in time.
     """
-    folder = run_folder(config, reuse_finished=True)
-    config.run.folder = str(folder)
+    from kdrobust.stages.run import run_config
+
+    folder = Path(str(config.run.folder))
     deadline = time.monotonic() + _WAIT_SECONDS
     mine = together or is_main_process()
     announced, pause = False, _POLL_SECONDS[0]
     while not is_finished(folder):
-        if time.monotonic() > deadline:
-            raise RunFolderError(f"{folder}: not finished by whoever is at it; see its run.log and run.lock")
         if not mine:
-            time.sleep(_POLL_SECONDS[0])
-            continue
+            wait_for_first_rank(folder, what)
+            break
+        if time.monotonic() > deadline:
+            raise RunFolderError(f"{folder}: not finished by the job that works there; see its run.log and run.lock")
         try:
             if not announced:
-                log.info("%s in %s (once; later runs reuse it)", told, folder)
+                log.info("%s in %s (once; later runs reuse it)", what, folder)
             announced = True
-            run(config, folder)
+            run_config(config)
             # what rank 0 has yet to write down, the others wait for
             mine = is_main_process()
         except RunFolderError as error:
@@ -81,25 +85,66 @@ def once(config: DictConfig, run: Callable[[DictConfig, Path], Any], told: str, 
     return folder
 
 
+def implied_teachers(cfg: DictConfig, names: Sequence[str]) -> dict[str, Any]:
+    """The resolved configs of the teachers that a composed config implies, plain, by name.
+
+    Args:
+        cfg: composed: a teacher's config shares its references, not its values (`${epochs}` is the teacher's).
+        names: the teachers that are asked.
+
+    Raises:
+        UsageError: a teacher's training that cannot run.
+    """
+    from kdrobust.stages.run import resolve
+
+    found: dict[str, Any] = {}
+    for name in names:
+        if is_implied(cfg, name):
+            try:
+                found[name] = OmegaConf.to_container(resolve(teacher_config(cfg, name)))
+            except UsageError as error:
+                training = teacher_node(cfg, name).training
+                raise UsageError(
+                    f"{key_of(name)}.checkpoint=auto, the teacher that {training} makes: {error}"
+                ) from None
+    return found
+
+
+def _implied_config(cfg: DictConfig, name: str) -> DictConfig:
+    """A teacher's own config, out of its student's resolved one."""
+    node = OmegaConf.select(cfg, f"{DERIVED}.teachers.{name}")
+    if node is None:
+        raise CheckpointError(
+            f"{cfg.run.folder}: its {FILE} does not hold the config of its implied {name}, as an earlier version wrote "
+            "it; give the run's own command again"
+        )
+    config = OmegaConf.create(OmegaConf.to_container(node))
+    assert isinstance(config, DictConfig)
+    return config
+
+
 def _train_once(cfg: DictConfig, name: str) -> Path:
     """The best checkpoint of the teacher a config implies; trained now unless some run has finished it."""
-    from kdrobust.stages import teacher
-
-    told = f"{key_of(name)}.checkpoint=auto: training the teacher"
-    return once(teacher_config(cfg, name), teacher.run, told, together=True) / "best.ckpt"
+    config, what = _implied_config(cfg, name), f"{key_of(name)}.checkpoint=auto: training the teacher"
+    if is_main_process() and not is_finished(Path(str(config.run.folder))):
+        training = str(teacher_node(cfg, name).training)
+        log.info("%s: %s", key_of(name), own_training(training, config, cfg.get(training) or {}))
+    return once(config, what, together=True) / "best.ckpt"
 
 
 def _store_once(cfg: DictConfig, name: str, checkpoint: Path, data: DataModule) -> Path:
     """The folder of a teacher's clean logits on the student's data; stored now unless some run has done so."""
-    from kdrobust.stages import outputs
-
-    kept = {key: OmegaConf.masked_copy(cfg, key)[key] for key in ("trusted_modules", "threads", "data", "trainer")}
+    kept = {key: to_plain(cfg[key]) if OmegaConf.is_config(cfg[key]) else cfg[key] for key in _STORED_BY if key in cfg}
+    if "seed" in kept["data"]:
+        # the logits of a split do not depend on the order in which a student will see it
+        kept["data"]["seed"] = 0
     config = OmegaConf.create(
         {
             **kept,
             "stage": "outputs",
-            # the logits of a split do not depend on the order in which a student will see it
             "seed": 0,
+            # nor on how its student is trained
+            "trainer": {"accelerator": cfg.trainer.get("accelerator", "cpu")},
             "teacher": {"checkpoint": str(checkpoint), **_shown(teacher_node(cfg, name))},
             # by content: another teacher at the same path, or other data, are other outputs
             "run": {
@@ -109,8 +154,9 @@ def _store_once(cfg: DictConfig, name: str, checkpoint: Path, data: DataModule) 
             },
         }
     )
-    told = f"{key_of(name)}.outputs=auto: storing the teacher's clean logits"
-    return once(config, outputs.run, told, together=False)
+    config.run.folder = str(run_folder(config, reuse_finished=True))
+    what = f"{key_of(name)}.outputs=auto: storing the teacher's clean logits"
+    return once(config, what, together=False)
 
 
 def _shown(node: DictConfig) -> dict[str, Any]:
@@ -124,7 +170,7 @@ def _check_own_data(cfg: DictConfig, data: DataModule, name: str) -> None:
     node = teacher_node(cfg, name)
     training = cfg.get(str(node.training)) or {}
     if training.get("data") is not None:
-        own = prepare_data(teacher_config(cfg, name)).spec
+        own = prepare_data(_implied_config(cfg, name)).spec
         check_teacher(own, data.spec, node.get("transform"), f"{node.training}.data", key_of(name))
 
 
@@ -174,7 +220,7 @@ def _load(
                 f"cannot be stored; set {key_of(name)}.outputs=null"
             )
         manifest = read_stored(folder)
-        attach_stored(folder, manifest, data, name)
+        attach_stored(folder, manifest, data, name, to_plain(cfg.data))
         return None, {"outputs": str(folder), "sha256": manifest["checkpoint"]["sha256"]}
     _check_own_data(cfg, data, name)
     path = find_checkpoint(cfg, name)

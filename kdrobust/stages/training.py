@@ -78,7 +78,7 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str, first: Sequence[pl
     factory = instantiate(cfg.trainer)
     strategy = factory.keywords.get("strategy")
     if isinstance(strategy, ConfigDDPStrategy):
-        strategy.rank_command = rank_command(str(cfg.stage), folder)
+        strategy.run_folder, strategy.rank_command = folder, rank_command(folder)
     try:
         trainer: pl.Trainer = factory(
             callbacks=callbacks,

@@ -1,7 +1,15 @@
 """What a run leaves behind: atomic files, its status and lock, its manifest, its metrics."""
 
 from kdrobust.tracking.atomic import write_bytes, write_json, write_text
-from kdrobust.tracking.folder import hold, is_finished, lock, read_status, write_result
+from kdrobust.tracking.folder import (
+    hold,
+    is_finished,
+    lock,
+    mark_failed,
+    read_status,
+    wait_for_first_rank,
+    write_result,
+)
 from kdrobust.tracking.integrity import damage
 from kdrobust.tracking.manifest import build_manifest, versions
 from kdrobust.tracking.ranks import is_main_process, made_by
@@ -14,8 +22,10 @@ __all__ = [
     "is_main_process",
     "lock",
     "made_by",
+    "mark_failed",
     "read_status",
     "versions",
+    "wait_for_first_rank",
     "write_bytes",
     "write_json",
     "write_result",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -14,9 +16,13 @@ from typing import Any
 from kdrobust.errors import RunFolderBusyError, RunFolderError
 from kdrobust.tracking.atomic import remove_leftovers, write_json
 from kdrobust.tracking.owner import is_gone, me
+from kdrobust.tracking.ranks import rank_name
 
+_log = logging.getLogger("kdrobust")
 STATUS = "status.json"
 LOCK = "run.lock"
+#: How another rank waits for the first: how often it looks, when it says so, and when it gives up.
+_LOOK_SECONDS, _ANNOUNCE_SECONDS, _IDLE_SECONDS = 0.2, 5.0, 120.0
 
 
 def read_status(folder: Path) -> dict[str, Any]:
@@ -143,6 +149,47 @@ def _held(folder: Path, config_hash: str, before: Mapping[str, Any]) -> Iterator
         raise
     else:
         write_json(folder / STATUS, {**status, "status": "completed", "ended": _now()})
+
+
+def mark_failed(folder: Path, reason: str) -> None:
+    """Write down that a run failed, where its process is about to be ended and cannot do so itself any more."""
+    status = read_status(folder)
+    if status.get("status") == "running":
+        with suppress(RunFolderError):
+            write_json(folder / STATUS, {**status, "status": "failed", "ended": _now(), "error": reason})
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a living process works in a folder."""
+    return not is_gone(_owner(folder / LOCK))
+
+
+def wait_for_first_rank(folder: Path, what: str) -> None:
+    """Wait until rank 0 has finished the run of a folder, as any rank but the first does.
+
+    Args:
+        folder: the run's.
+        what: what is done there, for the log.
+
+    Raises:
+        RunFolderError: that run has failed, or has not been at work for two minutes.
+    """
+    began = idle_since = time.monotonic()
+    announced = False
+    while not is_finished(folder):
+        now = time.monotonic()
+        if is_held(folder):
+            idle_since = now
+        elif read_status(folder).get("status") == "failed":
+            raise RunFolderError(f"{folder}: rank 0 of this job has failed there: {read_status(folder).get('error')}")
+        elif now - idle_since > _IDLE_SECONDS:
+            raise RunFolderError(
+                f"{folder}: rank 0 of this job has not worked there for {_IDLE_SECONDS:g} s ({what}); giving up"
+            )
+        if not announced and now - began > _ANNOUNCE_SECONDS:
+            announced = True
+            _log.info("rank %s waits for rank 0: %s in %s", rank_name(), what, folder)
+        time.sleep(_LOOK_SECONDS)
 
 
 def _now() -> str:

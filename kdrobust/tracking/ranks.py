@@ -26,6 +26,13 @@ def is_main_process() -> bool:
     return all(_number(name) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
 
+def rank_name() -> str:
+    """This process's rank as text, from the variables of whatever started it."""
+    if "LOCAL_RANK" not in os.environ and _is_slurm_task():
+        return os.environ["SLURM_PROCID"]
+    return os.environ.get("RANK") or os.environ.get("LOCAL_RANK", "0")
+
+
 def made_by() -> str | None:
     """`torchrun` or `SLURM` where one of them has started the several processes of this job; else None."""
     if "TORCHELASTIC_RUN_ID" in os.environ and _number("WORLD_SIZE") > 1:

@@ -56,11 +56,7 @@ def close_all(loggers: Iterable[Any], *, failed: bool) -> None:
             _log.warning("%s: not closed (%s: %s)", type(recorder).__name__, type(error).__name__, error)
 
 
-def sweep_name() -> str | None:
-    """The name of the sweep this job belongs to: its folder's; None for a single run."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
-    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
-        return None
-    return Path(str(HydraConfig.get().sweep.dir)).name
+def sweep_of(config: Mapping[str, Any]) -> str | None:
+    """The name of the sweep that a run's resolved config is a job of; None for a single run."""
+    name = (config.get("run") or {}).get("sweep")
+    return str(name) if name else None

@@ -16,7 +16,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
-from kdrobust.tracking.recorder import Recorder, sweep_name
+from kdrobust.tracking.recorder import Recorder, sweep_of
 
 # trackio reads TRACKIO_DIR when it is imported, so only a run imports it; its absence is told before anything runs
 if importlib.util.find_spec("trackio") is None:
@@ -41,7 +41,7 @@ class TrackioRun(Logger, Recorder):
 
     def __init__(self, *, project: str, home: str, folder: str, name: str, group: str | None = None) -> None:
         super().__init__()
-        self.project, self.group = project, group or sweep_name()
+        self.project, self.group = project, group
         self.home = os.environ.setdefault("TRACKIO_DIR", str(Path(home).expanduser().resolve()))
         self._version = hashlib.sha256(str(Path(folder).resolve()).encode()).hexdigest()[:8]
         self._name = f"{name}-{self._version}"
@@ -59,14 +59,14 @@ class TrackioRun(Logger, Recorder):
 
     @rank_zero_only
     def begin(self, config: Mapping[str, Any]) -> None:
-        """Open the run with its config."""
+        """Open the run with its config, in its sweep's group."""
         import trackio
 
         with contextlib.redirect_stdout(io.StringIO()):
             self._run = trackio.init(
                 project=self.project,
                 name=self._name,
-                group=self.group,
+                group=self.group or sweep_of(config),
                 config=_public(config),
                 resume="allow",
                 embed=False,

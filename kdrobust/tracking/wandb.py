@@ -13,7 +13,7 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from kdrobust.tracking.account import choose_mode, masked
-from kdrobust.tracking.recorder import Recorder, sweep_name
+from kdrobust.tracking.recorder import Recorder, sweep_of
 from kdrobust.tracking.secrets import redacted
 
 _log = logging.getLogger("kdrobust")
@@ -60,7 +60,7 @@ class WandbRun(WandbLogger, Recorder):
             name=name,
             id=identity,
             job_type=job_type,
-            group=group or sweep_name(),
+            group=group,
             resume="allow" if mode == "online" and not agent else None,
             mode=mode,
         )
@@ -69,7 +69,8 @@ class WandbRun(WandbLogger, Recorder):
 
     @rank_zero_only
     def begin(self, config: Mapping[str, Any]) -> None:
-        """Open the run with its config; offline where the server refuses it."""
+        """Open the run with its config, in its sweep's group; offline where the server refuses it."""
+        self._wandb_init["group"] = self._wandb_init.get("group") or sweep_of(config)
         try:
             self.experiment.config.update(redacted(config), allow_val_change=True)
         except Exception as error:

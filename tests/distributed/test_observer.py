@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch.distributed as dist
 
-from kdrobust.distributed import finish_ranks, strategy
+from kdrobust.distributed import finish_ranks, watch
 from kdrobust.distributed.gone import is_lost_connection, rank_that_is_gone
 from kdrobust.errors import KdrobustError
 
@@ -17,14 +17,14 @@ def child(code):
 
 @pytest.fixture
 def killed(monkeypatch):
-    """The signals that would have ended this process."""
+    """The exit codes that would have ended this process."""
     found = []
-    monkeypatch.setattr(strategy.signal, "raise_signal", found.append)
+    monkeypatch.setattr(watch, "_end", found.append)
     return found
 
 
 def observe(processes, **options):
-    observer = strategy._RankObserver(processes, period=0.01, **options)
+    observer = watch.RankWatch(processes, period=0.01, alone=options["grace"], **options)
     observer.start()
     return observer
 

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from tests.stages.conftest import TEACHER, TINY, Workplace
+from tests.stages.conftest import IMPLIED, TEACHER, TINY, Workplace
 
 pytestmark = pytest.mark.ddp
 
@@ -42,7 +42,7 @@ def test_a_sweep_of_two_process_jobs_gives_each_job_its_own_configuration(place)
         "distill",
         "-m",
         *TINY,
-        "method=pgd_at",
+        *IMPLIED,
         "epochs=1",
         "trainer=ddp_cpu",
         "data.batch_size=64",

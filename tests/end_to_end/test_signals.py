@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.stages.conftest import IMPLIED
+
 ROOT = Path(__file__).resolve().parents[2]
 LONG = [
-    "distill", "method=pgd_at", "model@student=mlp", "epochs=5000", "data.limit_train=512", "threads=1",
+    "distill", *IMPLIED, "model@student=mlp", "epochs=5000", "data.limit_train=512", "threads=1",
     "attack.steps=1", "callbacks.robust_validation.attack.steps=1",
 ]  # fmt: skip
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from kdrobust.models import read_checkpoint
-from tests.stages.conftest import TEACHER, TINY, Workplace
+from tests.stages.conftest import IMPLIED, TEACHER, TINY, Workplace
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = [
@@ -118,7 +118,7 @@ def test_status_is_light(whole):
 @pytest.mark.ddp
 def test_two_jobs_of_two_processes_at_a_time_each_with_its_own_configuration(workplace):
     common = [
-        *TINY, "threads=auto", "method=pgd_at", "model@student=mlp", "epochs=1", "trainer=ddp_cpu", "data.batch_size=64",
+        *TINY, *IMPLIED, "threads=auto", "model@student=mlp", "epochs=1", "trainer=ddp_cpu", "data.batch_size=64",
     ]  # fmt: skip
     place = ["hydra.sweep.dir=sweep", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
     workplace.run("distill", "-m", *common, "threat.eps=0.05,0.1", *place)

@@ -11,7 +11,7 @@ from omegaconf import open_dict
 from kdrobust.config import compose
 from kdrobust.modules import SharedAnswers
 from kdrobust.stages import teachers
-from kdrobust.stages.run import run_stage_in
+from kdrobust.stages.run import run_stage
 from tests.processes import SHORT, TINY, caught, teacher_file
 
 AUGMENTED = ["data.augmentation={_target_: kdrobust.data.Augmentation, crop_padding: 1}", "epochs=2"]
@@ -49,7 +49,7 @@ def distilled(place, name, *overrides, sweep=True, root="outputs"):
     distill.load_teachers = counted
     try:
         with caught() as kept:
-            run_stage_in("distill", cfg, folder)
+            run_stage(cfg, folder)
     finally:
         distill.load_teachers = before
     return kept["weights"], sum(asked)

@@ -15,6 +15,8 @@ TINY = [
     "callbacks.robust_validation.attack.steps=2",
     "threads=1",
 ]
+#: a teacher that is trained along the way, in no time
+IMPLIED = ["model@teacher=mlp", "teacher_training.epochs=1"]
 TEACHER = ["teacher.network.width=0.1", "model@teacher=wide_cnn"]
 
 

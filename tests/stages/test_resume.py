@@ -121,7 +121,7 @@ SMALL = [line for line in TINY if "model@student" not in line and "student." not
 
 @pytest.mark.parametrize("scheduler", ["one_cycle", "plateau"])
 def test_deaths_after_many_steps(tmp_path, checkpoint, monkeypatch, scheduler):
-    lines = ["model@student=mlp", "method=pgd_at", f"scheduler={scheduler}", "callbacks.last.every_n_steps=2"]
+    lines = ["model@student=mlp", f"scheduler={scheduler}", "callbacks.last.every_n_steps=2"]
     composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, *lines])
     deaths = [step(1), step(2), step(3), step(4), SECOND_EPOCH, step(5), step(7), step(8)]
     compare_runs(tmp_path, checkpoint, monkeypatch, composed, deaths)
@@ -130,7 +130,6 @@ def test_deaths_after_many_steps(tmp_path, checkpoint, monkeypatch, scheduler):
 def test_gradients_that_are_collected_over_steps(tmp_path, checkpoint, monkeypatch):
     lines = [
         "model@student=mlp",
-        "method=pgd_at",
         "callbacks.last.every_n_steps=1",
         "trainer.accumulate_grad_batches=2",
     ]
@@ -140,7 +139,7 @@ def test_gradients_that_are_collected_over_steps(tmp_path, checkpoint, monkeypat
 
 
 def test_a_validation_within_the_epoch(tmp_path, checkpoint, monkeypatch):
-    lines = ["model@student=mlp", "method=pgd_at", "callbacks.last.every_n_steps=1", "+trainer.val_check_interval=2"]
+    lines = ["model@student=mlp", "callbacks.last.every_n_steps=1", "+trainer.val_check_interval=2"]
     composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, *lines])
     compare_runs(tmp_path, checkpoint, monkeypatch, composed, [step(2), step(3), step(6), step(7)])
 
@@ -154,7 +153,7 @@ def test_what_the_model_draws_itself(tmp_path, checkpoint, monkeypatch):
         return model
 
     monkeypatch.setattr(start, "new_classifier", with_dropout)
-    lines = ["model@student=mlp", "method=pgd_at", "callbacks.last.every_n_steps=1"]
+    lines = ["model@student=mlp", "callbacks.last.every_n_steps=1"]
     composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, *lines])
     compare_runs(tmp_path, checkpoint, monkeypatch, composed, [step(3)])
 
@@ -187,7 +186,7 @@ def signalled(monkeypatch, number, during, times=1):
 def test_a_signal_ends_the_step_and_leaves_a_resume_point(
     tmp_path, checkpoint, monkeypatch, number, during, code, place
 ):
-    composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, "model@student=mlp", "method=pgd_at"])
+    composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, "model@student=mlp"])
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     with monkeypatch.context() as patched:
         signalled(patched, number, during)
@@ -216,7 +215,7 @@ def test_the_time_of_killed_processes_counts(tmp_path):
 
 
 def test_a_second_ctrl_c_leaves_at_once(tmp_path, checkpoint, monkeypatch):
-    composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, "model@student=mlp", "method=pgd_at"])
+    composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, "model@student=mlp"])
     signalled(monkeypatch, signal.SIGINT, 2, times=2)
     with pytest.raises(StoppedError) as stopped:
         run(composed.copy(), tmp_path / "run", checkpoint)

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from tests.stages.conftest import TINY
+from tests.stages.conftest import IMPLIED, TINY
 
-COMMAND = ["distill", *TINY, "method=pgd_at", "epochs=3", "model@student=mlp", "run.folder=run"]
+COMMAND = ["distill", *TINY, *IMPLIED, "epochs=3", "model@student=mlp", "run.folder=run"]
 
 
 @pytest.fixture(scope="module")

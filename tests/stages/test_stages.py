@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kdrobust.models import read_checkpoint, restore_classifier
-from tests.stages.conftest import TEACHER, TINY
+from tests.stages.conftest import IMPLIED, TEACHER, TINY
 
 FILES = ("config_resolved.yaml", "manifest.json", "status.json", "result.json", "metrics.csv", "training.png")
 
@@ -134,7 +134,7 @@ def weights(path):
 def test_a_killed_run_resumes_to_the_same_bits(workplace, scheduler, monkeypatch):
     from kdrobust.modules import ResumePoint
 
-    command = ["distill", *TINY, "method=pgd_at", "epochs=4", f"scheduler={scheduler}"]
+    command = ["distill", *TINY, *IMPLIED, "epochs=4", f"scheduler={scheduler}"]
     workplace.run(*command, "run.folder=whole")
     original = ResumePoint.on_train_epoch_start
 
@@ -170,7 +170,7 @@ def test_the_same_command_again_never_overwrites(workplace):
 
 
 def test_ema_and_bf16(workplace):
-    workplace.run("distill", *TINY, "method=pgd_at", "+average=ema", "trainer.precision=bf16-mixed", "run.folder=run")
+    workplace.run("distill", *TINY, *IMPLIED, "+average=ema", "trainer.precision=bf16-mixed", "run.folder=run")
     assert (workplace.folder / "run" / "best.ckpt").exists()
     averaged = json.loads((workplace.folder / "run" / "result.json").read_text())["averaged"]
     assert averaged["mode"] == "ema"

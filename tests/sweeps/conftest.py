@@ -17,11 +17,11 @@ class Place:
     def __init__(self, folder):
         self.folder, self.sweep, self.ran, self.act = folder, folder / "outputs/sweeps/fixed", [], lambda cfg: None
 
-    def run_stage(self, stage, cfg):
+    def run_stage(self, cfg, folder, *, sweep=None):
         from hydra.core.hydra_config import HydraConfig
 
         node = HydraConfig.get()
-        folder = Path(node.runtime.output_dir)
+        assert sweep == Path(node.sweep.dir).name
         with hold(folder, config_hash=config_hash(cfg)):
             self.ran.append(int(node.job.num))
             self.act(cfg)

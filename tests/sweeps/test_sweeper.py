@@ -12,9 +12,16 @@ import yaml
 
 from kdrobust.models import read_checkpoint
 from kdrobust.sweeps.study import storage_of
-from tests.stages.conftest import Workplace
+from tests.stages.conftest import IMPLIED, Workplace
 
-ALONE = ["method=pgd_at", "epochs=1", "data.limit_train=64", "data.limit_validation=40", "threads=1"]
+ALONE = [
+    *IMPLIED,
+    "threat@teacher_training.threat=linf_0.1",
+    "epochs=1",
+    "data.limit_train=64",
+    "data.limit_validation=40",
+    "threads=1",
+]
 ALONE += ["attack.steps=1", "callbacks.robust_validation.attack.steps=1"]
 
 

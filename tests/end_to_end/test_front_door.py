@@ -1,0 +1,82 @@
+"""Every method of conf/method by commands in processes of their own: on two processes, stopped and resumed, reproduced."""
+
+import csv
+import json
+
+import pytest
+
+from tests.combinations.processes import Forks, run
+from tests.methods import METHODS
+
+pytestmark = pytest.mark.ddp
+#: One teacher for all, of the size of its students; two epochs of two steps.
+TINY = [
+    "model@teacher=mlp", "model@student=mlp", "epochs=2", "teacher_training.epochs=1", "natural_training.epochs=1",
+    "data.limit_train=64", "data.limit_validation=20", "data.batch_size=32", "attack.steps=1",
+    "teacher_training.attack.steps=1", "callbacks.robust_validation.attack.steps=1",
+]  # fmt: skip
+#: An implied teacher whose clean logits are stored, one that is asked about attacked inputs, two teachers, a partner.
+TWO_PROCESSES = ["rslad", "saad", "mtard", "peeraid"]
+OTHERS = [name for name in METHODS if name not in TWO_PROCESSES]
+REPRODUCED = OTHERS[::3]
+RESUMED = [name for name in OTHERS if name not in REPRODUCED]
+
+
+@pytest.fixture(scope="module")
+def starter():
+    with pytest.MonkeyPatch.context() as patched:
+        # the processes' environment is this one's
+        patched.setenv("WANDB_MODE", "offline")
+        yield Forks()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("front_door")
+
+
+def rows(folder):
+    try:
+        with open(folder / "metrics.csv", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except OSError:
+        return []
+
+
+def completed(ended, folder):
+    assert ended.code == 0, ended.output
+    assert "Traceback" not in ended.output
+    assert not ended.left
+    assert json.loads((folder / "status.json").read_text())["status"] == "completed"
+    assert [row["epoch"] for row in rows(folder)] == ["0", "1"]
+    validation = json.loads((folder / "result.json").read_text())["validation"]
+    assert validation["samples"] == 20
+    assert 0.0 <= validation["robust_accuracy"] <= 1.0
+
+
+@pytest.mark.parametrize("method", TWO_PROCESSES)
+def test_on_two_processes(starter, folder, method):
+    ended = run(starter, folder, ["distill", *TINY, f"method={method}", "trainer=ddp_cpu", f"run.folder=two/{method}"])
+    completed(ended, folder / "two" / method)
+
+
+@pytest.mark.parametrize("method", RESUMED)
+def test_stopped_after_an_epoch_and_resumed(starter, folder, method):
+    place = folder / "stopped" / method
+    # long enough for the signal
+    command = ["distill", *TINY, "data.batch_size=4", f"method={method}", f"run.folder=stopped/{method}"]
+    ended = run(starter, folder, command, until=lambda: len(rows(place)) > 0)
+    assert (ended.code, ended.left) == (143, False), ended.output
+    # the line it prints
+    assert f"kdrobust distill resume=stopped/{method}" in ended.output
+    ended = run(starter, folder, ["distill", f"resume=stopped/{method}"])
+    assert "going on after" in ended.output
+    completed(ended, place)
+
+
+@pytest.mark.parametrize("method", REPRODUCED)
+def test_reproduced(starter, folder, method):
+    ended = run(starter, folder, ["distill", *TINY, f"method={method}", f"run.folder=again/{method}"])
+    completed(ended, folder / "again" / method)
+    ended = run(starter, folder, ["reproduce", f"again/{method}/result.json", "--anyway"])
+    completed(ended, folder / "again" / f"{method}-again")

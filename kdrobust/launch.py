@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.build import first_line
 from kdrobust.config.check import summary
-from kdrobust.config.compose import load
+from kdrobust.config.compose import load, settle_choices
 from kdrobust.config.dead import dead_additions
 from kdrobust.config.hydra_node import hydra_problems
 from kdrobust.config.interpolations import value_problems
@@ -53,6 +53,7 @@ def run_job_task(cfg: DictConfig) -> Any:
     if "stage" not in cfg:
         with open_dict(cfg):
             cfg.stage = str(node.job.config_name)
+    settle_choices(cfg)
     _keep_secrets()
     try:
         return run_recorded(cfg, lambda: run_stage(cfg, Path(str(node.runtime.output_dir)), sweep=sweep))

@@ -71,8 +71,8 @@ def _new_loader(folder: Path | None) -> Any:
     return ConfigLoaderImpl(search_path)
 
 
-def _settle_choices(cfg: DictConfig) -> None:
-    # ${choice:...} reads Hydra's node, which is about to go
+def settle_choices(cfg: DictConfig) -> None:
+    """Replace every `${choice:...}` by the option it names: it reads Hydra's node, which a run's config has not."""
     for _, parent, name, child in walk(cfg):
         if child is not None and child._is_interpolation() and "${choice:" in str(child._value()):
             parent[name] = parent[name]
@@ -91,7 +91,7 @@ def compose(stage: str, overrides: Sequence[str] = ()) -> DictConfig:
     cfg = load(stage, overrides)
     with open_dict(cfg):
         try:
-            _settle_choices(cfg)
+            settle_choices(cfg)
         except OmegaConfBaseException as error:
             raise UsageError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
         del cfg["hydra"]

@@ -86,7 +86,7 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
         labels: [B] integers.
 
     Raises:
-        AttackError: wrong shape, labels out of range, NaN, or probabilities instead of logits.
+        AttackError: wrong shape, a single class, labels out of range, NaN, or probabilities instead of logits.
     """
     if not isinstance(logits, Tensor):
         raise AttackError(f"the model returned {type(logits).__name__}; expected a tensor of logits [B, K]")
@@ -95,6 +95,8 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
         raise AttackError(f"the model returned shape {found} for {len(labels)} inputs; expected [B, K] logits")
     if not logits.numel():
         return
+    if logits.shape[1] < 2:
+        raise AttackError("the model has one class: there is no other to be mistaken for; check data and model")
     last = logits.shape[1] - 1
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high > last:

@@ -266,6 +266,7 @@ class GradientAttack:
             )
             if validate:
                 check_inputs(inputs, target.labels, self.threat.bounds)
+                self.threat.check_reach(inputs.shape[1:], whole=True)
                 check_logits(clean_logits(target.model, target.inputs), target.labels)
             target = self._fast(target)
             yield Task(

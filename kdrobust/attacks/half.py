@@ -27,7 +27,7 @@ class _Shown(torch.autograd.Function):
         return shown
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient.to(context.dtype), None
 
@@ -50,7 +50,7 @@ class HalfModel:
 
     def __call__(self, points: Tensor) -> Tensor:
         """Logits [B, K], in the model's own type, of points [B, ...] around the same clean x."""
-        return self.model(_Shown.apply(points, self.shown(points)))  # type: ignore[no-untyped-call]
+        return self.model(_Shown.apply(points, self.shown(points)))
 
     def shown(self, points: Tensor) -> Tensor:
         """What the model sees of points, [B, ...] in half precision; see `Threat.narrow`."""

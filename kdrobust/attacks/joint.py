@@ -106,6 +106,7 @@ class JointAttack:
         with undisturbed(classifier, detector, mode="eval", device=inputs.device, seed=seed):
             given, truth = inputs.detach().clone(), labels.detach().long()
             check_inputs(given, truth, self.threat.bounds)
+            self.threat.check_reach(given.shape[1:], whole=True)
             clean, radius = lift(given), float(self.threat.eps) * self.threat.unit(given)
             classifier, detector = (asked(each, given, self.threat, radius) for each in (classifier, detector))
             with torch.no_grad():

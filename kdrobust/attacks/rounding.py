@@ -35,7 +35,7 @@ def rounded(points: Tensor, inputs: Tensor, *, norm: str, radius: float | Tensor
     moved = (found.double() - clean).abs()
     if norm == "linf":
         leaves = (moved > radius) & (room <= radius * (1.0 + _SHARE) + unit)
-        limit = room.clamp(max=radius)  # type: ignore[arg-type]  # annotated for two numbers or two tensors
+        limit = room.clamp(max=radius)
     else:
         far, length = (_length(each) for each in (moved, room))
         leaves = (far > radius) & (length <= radius * (1.0 + _SHARE) + unit * room[0:1].numel() ** 0.5)
@@ -49,7 +49,8 @@ def rounded(points: Tensor, inputs: Tensor, *, norm: str, radius: float | Tensor
 
 
 def _length(values: Tensor) -> Tensor:
-    return values.flatten(1).norm(dim=1).view(-1, *([1] * (values.dim() - 1)))
+    length: Tensor = values.flatten(1).norm(dim=1)
+    return length.view(-1, *([1] * (values.dim() - 1)))
 
 
 def _outside(values: Tensor, low: float, high: float) -> Tensor:

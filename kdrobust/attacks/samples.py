@@ -112,6 +112,7 @@ def prepared(
 
     Raises:
         AttackError: inputs or outputs the attack cannot be honest about.
+        UsageError: an ε larger than the box.
     """
     check_shapes(inputs, labels, keys=keys, initial=initial, targets=targets)
     with undisturbed(model, None, mode="eval", device=inputs.device, seed=seed):
@@ -128,6 +129,7 @@ def prepared(
         )
         if validate:
             check_inputs(given, samples.labels, threat.box)
+            threat.check_reach(given.shape[1:], whole=True)
         logits = clean_logits(exact, samples.inputs)
         if validate:
             check_logits(logits, samples.labels)

@@ -46,8 +46,8 @@ class Threat:
         relative: ε is a share of each sample's own ℓ2 norm; for `l2`, and for gradient attacks alone.
 
     Raises:
-        UsageError: an unknown norm, a radius that is negative, no number, or (ℓ∞) larger than the box; empty bounds; a
-            relative ℓ∞.
+        UsageError: an unknown norm, a radius that is negative, no number, or (ℓ∞) larger than the box, see
+            `check_reach`; empty bounds; a relative ℓ∞.
     """
 
     norm: str
@@ -70,12 +70,12 @@ class Threat:
             raise UsageError(f"threat.bounds={self.bounds}: expected two numbers such as [0, 1]") from None
         if not low < high:
             raise UsageError(f"threat.bounds={list(self.bounds)}: the lower bound must lie below the upper one")
-        if self.norm == "linf" and radius > high - low:
-            raise UsageError(f"threat.eps={self.eps}: larger than the pixels' range; did you mean {radius:g}/255?")
         if self.relative and self.norm != "l2":
             raise UsageError(f"threat.relative=true: a share of the signal's energy is bounded by l2, not {self.norm}")
         object.__setattr__(self, "eps", radius)
         object.__setattr__(self, "bounds", (low, high))
+        if self.norm == "linf":
+            self.check_reach(whole=True)
 
     @property
     def radius(self) -> float:
@@ -96,6 +96,35 @@ class Threat:
         """The bounds as numbers."""
         low, high = self.bounds
         return float(low), float(high)
+
+    def check_reach(self, shape: Sequence[int] = (1,), *, whole: bool = False) -> None:
+        r"""Refuse an ε within which everything lies, so that a robust accuracy would say nothing.
+
+        The box is $hi - lo$ wide in ℓ∞ and $(hi - lo)\sqrt d$ in ℓ2. A relative ε is a share of a norm of at most
+        $\max(|lo|, |hi|)\sqrt d$.
+
+        Args:
+            shape: of one input, d values in all.
+            whole: let an ε pass that is the box's diameter itself, for an attack that shall reach everything.
+
+        Raises:
+            UsageError: ε is the box's diameter or larger.
+        """
+        low, high = self.box
+        values, eps, hint = math.prod(shape), float(self.eps), ""
+        across = (high - low) * (math.sqrt(values) if self.norm == "l2" else 1.0)
+        if self.relative:
+            across = (high - low) / max(abs(low), abs(high))
+        if eps < across or (whole and eps <= across * (1.0 + 1e-6)):
+            return
+        if self.relative:
+            hint = f"; for {eps:g} dB: threat.eps={10.0 ** (-eps / 20.0):.4g}" if eps > across else ""
+            where = f"ε is a share of each signal's norm, {across:g} of which reach across the box [{low:g}, {high:g}]"
+        else:
+            hint = f"; did you mean {eps:g}/255?" if 1.0 < eps <= 255.0 and across < 255.0 else ""
+            of = f" of {values} values" if self.norm == "l2" else ""
+            where = f"the box [{low:g}, {high:g}]{of} is {across:.4g} across in {self.norm}"
+        raise UsageError(f"threat.eps={eps:g}: {where}, so that every input lies within reach{hint}")
 
     def unit(self, inputs: Tensor) -> float | Tensor:
         """What ε and step sizes are counted in: 1, or each sample's ℓ2 norm as [B, 1, 1, ...] where relative."""

@@ -13,7 +13,12 @@ from kdrobust.losses.numerics import check_temperature, kl_per_class, lift, redu
 
 
 def soft_target(
-    student: Tensor, teacher: Tensor, *, temperature: float = 1.0, reduction: str = "classes_sum"
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    temperature: float = 1.0,
+    reduction: str = "classes_sum",
+    factor_temperature: float = 0.0,
 ) -> Tensor:
     r"""Hinton's soft target in its KL form.
 
@@ -25,6 +30,8 @@ def soft_target(
         teacher: logits t of the target distribution, [B, K].
         temperature: T > 0.
         reduction: `classes_sum` is the definition; `classes_mean` (1/K of it) is what much official code computes.
+        factor_temperature: the temperature whose square is the factor, where official code divides the logits by
+            another one; 0: T.
 
     Returns:
         [B], at least float32.
@@ -35,8 +42,10 @@ def soft_target(
     Source: Hinton, Vinyals & Dean 2015, arXiv:1503.02531, section 2.
     """
     check_temperature(temperature)
+    factor = factor_temperature or temperature
+    check_temperature(factor)
     summands = kl_per_class(lift(teacher) / temperature, lift(student) / temperature)
-    return temperature**2 * reduce_classes(summands, reduction)
+    return factor**2 * reduce_classes(summands, reduction)
 
 
 def hard_target(student: Tensor, teacher: Tensor, labels: Tensor, *, wrong: str = "label") -> Tensor:

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+
 import torch
 from torch import Tensor, float32
 from torch.nn import functional as F
+
+
+@contextmanager
+def full_precision(values: Iterable[object]) -> Iterator[None]:
+    """No autocast on the devices of some tensors: it would take the products of lifted numbers in half precision.
+
+    A Gram matrix of features overflows float16, and its rounding in bfloat16 is a quarter of PKT's value.
+    """
+    devices = {value.device.type for value in values if isinstance(value, Tensor)}
+    with ExitStack() as stack:
+        for device in devices:
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
 
 
 def lift(values: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from kdrobust.losses import (
 )
 from kdrobust.losses.collective import gather
 from kdrobust.losses.lookup import Schedule, check_arguments, describe_value, find_callable, read_number, unknown
+from kdrobust.losses.numerics import full_precision
 from kdrobust.losses.references import (
     FEATURES,
     INPUT_GRADIENT,
@@ -98,7 +99,16 @@ class Bound:
         arguments |= {
             name: value(epoch) if isinstance(value, Schedule) else value for name, value in self.options.items()
         }
-        return self.function(**arguments)
+        if not self._own:
+            return self.function(**arguments)
+        with full_precision(arguments.values()):
+            return self.function(**arguments)
+
+    @property
+    def _own(self) -> bool:
+        """Whether the function is of this package, and lifts what it is given; others are left to autocast."""
+        made = type(self.function) if isinstance(self.function, nn.Module) else self.function
+        return made.__module__.partition(".")[0] == __name__.partition(".")[0]
 
     def describe(self) -> dict[str, Any]:
         """Inputs and options as plain values."""

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,19 +180,22 @@ def prepare_data(cfg: DictConfig) -> DataModule:
 
     Raises:
         DataError: it is missing, or not what it should be.
-        UsageError: a threat model whose box is not the range of the data's values.
+        UsageError: a threat model whose box is not the range of the data's values, or whose ε reaches across it.
     """
     data: DataModule = instantiate(cfg.data)
     data.prepare()
     if cfg.get("callbacks") is not None:
         check_batches(cfg, data)
     if cfg.get("threat") is not None:
-        box, bounds = instantiate(cfg.threat).box, data.spec.bounds
+        threat, bounds = instantiate(cfg.threat), data.spec.bounds
+        box = threat.box
         if box != bounds:
             raise UsageError(
                 f"threat.bounds={list(box)}: values of data={data.name} lie in {list(bounds)}; choose a threat made "
                 f"for them, or set +threat.bounds=[{bounds[0]:g},{bounds[1]:g}]"
             )
+        for eps in cfg.get("radii") or [threat.eps]:
+            replace(threat, eps=eps).check_reach(data.spec.shape)
     return data
 
 

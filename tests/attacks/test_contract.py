@@ -117,6 +117,7 @@ def test_bad_inputs(inputs, labels, words):
         (torch.full((3, 3), float("nan")), LABELS, "NaN"),
         (torch.randn(3, 3, 1), LABELS, r"\[B, K\]"),
         (torch.randn(2, 3), LABELS, r"\[B, K\]"),
+        (torch.randn(3, 1), LABELS * 0, "one class"),
     ],
 )
 def test_bad_outputs(logits, labels, words):

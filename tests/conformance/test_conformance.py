@@ -7,10 +7,11 @@ import pytest
 
 from kdrobust.conformance import check_case, read_cases
 from kdrobust.conformance.__main__ import main
-from kdrobust.conformance.recipes import known_methods
+from kdrobust.conformance.recipes import MethodRecipe, known_methods
+from kdrobust.conformance.special import changed
 
 VECTORS = Path(__file__).parent / "vectors"
-FILES = ("adversarial-distillation.json", "knowledge-losses.json", "knowledge-losses-full.json")
+FILES = ("adversarial-distillation.json", "knowledge-losses.json", "knowledge-losses-full.json", "new-methods.json")
 CASES = [case for name in FILES for case in read_cases(VECTORS / name)]
 
 
@@ -19,7 +20,7 @@ def named(case):
 
 
 def test_the_files_are_whole():
-    assert len(CASES) == 19 + 12 + 127
+    assert len(CASES) == 19 + 12 + 127 + 1
     unanswered = {case.method for case in CASES} - set(known_methods())
     # these are other names of what is known: a fault's entry, a loss behind a transform
     assert all(name.endswith(("_variant", "+logit_standardization")) for name in unanswered)
@@ -36,6 +37,23 @@ def test_our_losses_equal_the_authors(case):
     gradients = {name: error for name, error in outcome.errors.items() if "loss" not in name and "total" not in name}
     assert gradients
     assert max(gradients.values()) < (1e-6 if case.method == "mart" else 1e-9)
+
+
+def test_iad_2_s_self_term_off_temperature_one():
+    """The official code's is at temperature 1 and keeps the factor τ²; the default is the formula, at τ."""
+    (case,) = [case for case in CASES if case.method == "iad_2" and case.hyperparameters["temperature"] != 1]
+    keys = {"alpha1": "method.alpha1", "alpha2": "method.alpha2", "temperature": "method.temperature"}
+    wiring = ["method.terms.teacher.teacher=adversarial", "method.terms.natural.teacher=natural.adversarial"]
+    plain = changed(case, hyperparameters={name: case.hyperparameters[name] for name in keys})
+
+    def loss(*overrides):
+        recipe = MethodRecipe(option="iad_2", keys=keys, fixed=(*wiring, *overrides))
+        return float(recipe(plain)["loss"])
+
+    official = float(case.expected["loss"])
+    assert loss("method.self_temperature=1") == pytest.approx(official, rel=1e-12)
+    assert loss() == loss("method.self_temperature=3")
+    assert abs(loss() - official) > 1e-3 * official
 
 
 def test_a_trajectory_is_checked_step_by_step():
@@ -158,4 +176,4 @@ def test_machine_readable_and_only(capsys):
     assert [row["passed"] for row in json.loads(capsys.readouterr().out)] == [True]
     assert main([file, "--only", "nothing"]) == 2
     assert main([str(VECTORS / name) for name in FILES]) == 0
-    assert "158 of 158 cases agree" in capsys.readouterr().out
+    assert "159 of 159 cases agree" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Properties of every loss that a term can name, found by scanning the modules terms are looked up in."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 import torch
@@ -108,6 +109,29 @@ def test_finite_with_finite_gradients_in_every_precision(name, dtype, factor):
     loss.sum().backward()
     assert bool(loss.isfinite().all())
     assert all(bool(student.grad.isfinite().all()) for student in students)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_term_computes_in_single_precision_under_autocast(name, dtype):
+    arguments = tensors(LOSSES[name], dtype=torch.float32, factor=100.0)
+    students = learning(arguments)
+    wiring = {key: "layer" if kind_of(each) == FEATURES else "clean" for key, each in parameters(LOSSES[name]).items()}
+    wiring = {key: view for key, view in wiring.items() if key in arguments and key != "labels"}
+    if any(kind_of(each) == INPUT_GRADIENT for each in parameters(LOSSES[name]).values()):
+        wiring = dict.fromkeys(wiring, "clean")
+    term = bind({"loss": name, **wiring}, slot="loss", modules=LOSS_MODULES, key="terms.one")
+    if isinstance(term.function, nn.Module):
+        term = replace(term, function=term.function.float())
+    plain = term.apply(arguments, 0.0)
+    expected = torch.autograd.grad(plain.sum(), students)
+    with torch.autocast("cpu", dtype=dtype):
+        found = term.apply(arguments, 0.0)
+    gradients = torch.autograd.grad(found.sum(), students)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, plain)
+    for one, two in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(one, two)
 
 
 @pytest.mark.parametrize("name", LOSSES)

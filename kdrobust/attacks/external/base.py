@@ -121,6 +121,7 @@ class ExternalAttack(ABC):
         with guarded(model, device=inputs.device, seed=seed):
             clean, truth = inputs.detach().clone(), labels.detach().clone().long()
             check_inputs(clean, truth, self.threat.bounds)
+            self.threat.check_reach(clean.shape[1:], whole=True)
             if not len(clean):
                 nothing = clean.new_zeros(0)
                 return AttackResult(adversarial=clean, goal_start=nothing, goal_end=nothing, fooled=truth.bool())

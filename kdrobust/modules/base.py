@@ -123,6 +123,9 @@ class RobustModule(pl.LightningModule):
         shard = getattr(self.trainer.strategy, "shard_teachers", False)
         for teacher in self.teachers.values():
             teacher.eval().requires_grad_(False)
+            if self.dtype == torch.float64:
+                # the inputs are what the student takes
+                teacher.double()
             if shard:
                 shard_frozen(teacher, self.device)
             else:

@@ -42,6 +42,14 @@ def global_max(values: Tensor) -> Tensor:
     return -global_min(-values)
 
 
+def global_std(values: Tensor) -> Tensor:
+    """Standard deviation (of the population) of the samples of all processes, [] from [B]."""
+    values = values.detach()
+    if not is_distributed():
+        return values.std(unbiased=False)
+    return global_mean((values - global_mean(values)).square()).sqrt()
+
+
 class _Gather(torch.autograd.Function):
     """Concatenation over processes of equal first dimensions' sum; the gradient of the own part comes back."""
 

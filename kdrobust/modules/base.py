@@ -16,6 +16,7 @@ from kdrobust.data.batch import Batch
 from kdrobust.distributed import shard_frozen
 from kdrobust.errors import KdrobustError
 from kdrobust.losses import Objective, ObjectiveResult
+from kdrobust.losses.collective import global_max, global_std
 from kdrobust.modules.means import EpochMeans
 from kdrobust.modules.metrics import MeanOrZero
 from kdrobust.modules.steps import is_over
@@ -123,6 +124,9 @@ class RobustModule(pl.LightningModule):
         shard = getattr(self.trainer.strategy, "shard_teachers", False)
         for teacher in self.teachers.values():
             teacher.eval().requires_grad_(False)
+            if self.dtype == torch.float64:
+                # the inputs are what the student takes
+                teacher.double()
             if shard:
                 shard_frozen(teacher, self.device)
             else:
@@ -241,8 +245,9 @@ class RobustModule(pl.LightningModule):
             weights[f"train/weights/{name}"] = part.weight
         for role, values in result.sample_weights.items():
             figures[f"train/sample_weight/{role}/mean"] = values.mean()
-            figures[f"train/sample_weight/{role}/max"] = values.max()
-            figures[f"train/sample_weight/{role}/std"] = values.std(unbiased=False)
+            # of the whole step's samples: no mean over the processes makes these of each one's own
+            figures[f"train/sample_weight/{role}/max"] = global_max(values)
+            figures[f"train/sample_weight/{role}/std"] = global_std(values)
         for view in ("clean", "adversarial"):
             logits = views.computed("student", view)
             if logits is not None and self.labelled:

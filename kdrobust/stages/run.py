@@ -46,6 +46,10 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*")
     # an epoch without a validation; a metric that is never measured is refused before training
     warnings.filterwarnings("ignore", message=".*could not find the monitored key in the returned metrics.*")
+    # means over the processes already, see `EpochMeans`
+    warnings.filterwarnings("ignore", message=r".*It is recommended to use `self\.log\('train/.*sync_dist=True.*")
+    # the gradient of a 1 × 1 convolution has strides of its own, and is copied
+    warnings.filterwarnings("ignore", message=".*Grad strides do not match bucket view strides.*")
     # a detector's classifier is frozen
     warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode at the start of training.*")
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")

@@ -114,6 +114,8 @@ def fit(
     point = find_resume_point(folder / "last.ckpt")
     if point is not None:
         log.info("%s: going on after %s", folder, place_of(point[1]))
+    # Lightning restores a checkpoint's weights before it makes the module double, which would round them
+    trainer.strategy.precision_plugin.convert_module(module)
     failed = True
     try:
         for recorder in recorders(trainer.loggers):
@@ -219,7 +221,8 @@ def _result(
         raise CheckpointError(f"{best}: {found}; to train again from the start, delete this folder")
     checkpoint = read_checkpoint(best)
     load_weights(module.model, checkpoint, best)
-    module.model.eval().cpu()
+    # pictures and figures are made as evaluation is, in single precision
+    module.model.eval().cpu().float()
     row = _best_row(trainer, int(checkpoint["epoch"]))
     validation: dict[str, Any] = {"samples": validated_samples(cfg, data), "epoch": int(checkpoint["epoch"])}
     for name in module.metric_names():

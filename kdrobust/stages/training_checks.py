@@ -21,6 +21,10 @@ from kdrobust.stages.labels import monitors
 
 #: Packages whose callbacks log nothing but what is listed here.
 _KNOWN = ("kdrobust", "pytorch_lightning")
+#: Forms of arithmetic that a training runs in; 16-mixed on GPUs only.
+PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+#: Lightning's short forms of them.
+_SHORT = {"32": "32-true", "64": "64-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
 def training_problems(cfg: DictConfig, objective: Objective) -> list[str]:
@@ -69,6 +73,11 @@ def _trainer_problems(cfg: DictConfig) -> list[str]:
     for key, remedy in (("limit_train_batches", "train"), ("limit_val_batches", "validation")):
         why = f"leaves nothing; for a short training set data.limit_{remedy}"
         refuse(key, why, trainer.get(key) is not None and float(trainer[key]) <= 0)
+    precision = str(trainer.get("precision") or "32-true")
+    why = f"half-precision weights lose a step's update where it is small; take one of {', '.join(PRECISIONS)}"
+    refuse("precision", why, _SHORT.get(precision, precision) not in PRECISIONS)
+    why = "CPUs have no such arithmetic; take bf16-mixed"
+    refuse("precision", why, _SHORT.get(precision, precision) == "16-mixed" and trainer.get("accelerator") == "cpu")
     refuse("fast_dev_run", "leaves no checkpoint; for a short run take debug=tiny", bool(trainer.get("fast_dev_run")))
     why = "takes the validation split away; for few samples set data.limit_train"
     refuse("overfit_batches", why, bool(trainer.get("overfit_batches")))

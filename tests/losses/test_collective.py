@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from kdrobust.losses.collective import gather, global_max, global_mean, global_min, global_sum, is_distributed
+from kdrobust.losses.collective import (
+    gather,
+    global_max,
+    global_mean,
+    global_min,
+    global_std,
+    global_sum,
+    is_distributed,
+)
 
 VALUES = torch.tensor([3.0, -1.0, 4.0])
 
@@ -13,6 +21,7 @@ def test_alone_they_are_the_plain_statistics():
     assert float(global_mean(VALUES)) == 2.0
     assert float(global_min(VALUES)) == -1.0
     assert float(global_max(VALUES)) == 4.0
+    assert torch.equal(global_std(VALUES), VALUES.std(unbiased=False))
     assert torch.equal(global_sum(VALUES), VALUES)
     assert gather(VALUES) is VALUES
 
@@ -47,3 +56,12 @@ def test_over_two_they_ask_the_others(monkeypatch):
     assert global_sum(VALUES).tolist() == [7.0, -1.0, 9.0]
     assert float(global_min(VALUES)) == -1.0
     assert float(global_mean(VALUES)) == pytest.approx((6.0 + 7.0) / (3.0 + 4.0))
+
+
+def test_a_deviation_over_two(monkeypatch):
+    # the other process holds the negatives of the numbers: their squares' mean is that of ours, the mean is 0
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    sums = iter([torch.tensor([0.0, 6.0]), torch.tensor([52.0, 6.0])])
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: tensor.copy_(next(sums)))
+    assert float(global_std(VALUES)) == pytest.approx(torch.cat([VALUES, -VALUES]).std(unbiased=False).item())

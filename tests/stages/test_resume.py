@@ -178,6 +178,13 @@ def test_a_limit_of_steps(tmp_path, checkpoint, monkeypatch, most, deaths):
     compare_runs(tmp_path, checkpoint, monkeypatch, composed, deaths, steps=min(most, 8))
 
 
+def test_double_precision(tmp_path, checkpoint, monkeypatch):
+    lines = ["model@student=mlp", "trainer.precision=64-true", "teacher.outputs=null"]
+    composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, *lines])
+    whole = compare_runs(tmp_path, checkpoint, monkeypatch, composed, [SECOND_EPOCH])
+    assert {value.dtype for key, value in whole["weights"].items() if key.endswith("weight")} == {torch.float64}
+
+
 def test_processes_that_read_ahead(tmp_path, checkpoint, monkeypatch):
     for split in ("train", "test"):
         for name in ("ant", "bee"):

@@ -62,6 +62,8 @@ def test_what_is_shipped_is_fine(composed):
         ({"trainer__fast_dev_run": True}, "trainer.fast_dev_run=True: .*debug=tiny"),
         ({"trainer__overfit_batches": 1}, "trainer.overfit_batches=1: .*data.limit_train"),
         ({"trainer__use_distributed_sampler": True}, "trainer.use_distributed_sampler=True: .*leave it false"),
+        ({"trainer__precision": "bf16-true"}, "trainer.precision=bf16-true: .*take one of 32-true, 64-true, bf16-mixed"),
+        ({"trainer__precision": "16-mixed"}, "trainer.precision=16-mixed: .*take bf16-mixed"),
         ({"callbacks__attack": None}, "callbacks.attack=null: .*attack=none"),
         (
             {"callbacks__robust_validation": None},
@@ -147,3 +149,11 @@ def test_a_plateau_of_validations_every_second_epoch(workplace, trained):
     assert kept[0]["last_epoch"] == 2
     assert kept[0]["_last_lr"] == pytest.approx([float(rows[0]["lr-Adam"]) / 2])
     assert workplace.result("outputs/distill/*")["validation"]["samples"] == 27
+
+
+def test_double_precision_to_its_end(workplace):
+    workplace.run("distill", *FOUR, "epochs=1", "method=pgd_at", "model@student=mlp", "trainer.precision=64-true")
+    checkpoint = workplace.only("outputs/distill/*") / "best.ckpt"
+    weights = torch.load(checkpoint, weights_only=True)["state_dict"]
+    assert {value.dtype for key, value in weights.items() if key.endswith("weight")} == {torch.float64}
+    workplace.run("evaluate", f"checkpoint={checkpoint}", "evaluation=fast", "evaluation.num_samples=10")

@@ -62,7 +62,7 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
     result = measure_and_write(cfg, folder)
     if result is None:
         return None
-    rows = result.get("models") or [{"name": str(cfg.run.name), "results": [result]}]
+    rows = result.get("models") or [{"name": _name(result, cfg), "results": [result]}]
     print_comparison(rows)
     if len(costs := rows[len(cfg.run.rungs) - 1 :: len(cfg.run.rungs)]) > 1:
         print_costs(costs)
@@ -70,6 +70,12 @@ def run(cfg: DictConfig, folder: Path) -> float | None:
         print(line["text"])
     log.info("%s: results in %s", cfg.run.name, folder)
     return float(result["evaluation"]["worst_case"]["accuracy"])
+
+
+def _name(result: Mapping[str, Any], cfg: DictConfig) -> str:
+    """A single model's name in the table: its checkpoint's folder, else what the run is called."""
+    path = result.get("checkpoint", {}).get("path")
+    return Path(path).resolve().parent.name if path else str(cfg.run.name)
 
 
 def measure_and_write(cfg: DictConfig, folder: Path) -> dict[str, Any] | None:

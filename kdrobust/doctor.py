@@ -50,6 +50,8 @@ _TRACES = {
     "fsdd": "fsdd/recordings",
     "speech_commands": "speech_commands_v0.02/testing_list.txt",
 }
+#: No line is longer.
+_WIDEST = 4096
 _DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
@@ -202,7 +204,12 @@ def _print_table(findings: Sequence[Finding]) -> None:
         shown = finding.area if finding.area != area else ""
         area = finding.area
         table.add_row(shown, finding.name, f"[{colour}]{finding.status}[/]", finding.detail.replace("[", "\\["))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        # into a pipe or a file: a command that shall be pasted stays in one line
+        narrow, console.width = console.width, _WIDEST
+        console.width = max(narrow, console.measure(table).maximum)
+    console.print(table)
 
 
 def main(arguments: Sequence[str] = ()) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,9 @@ def _read(name: str, into: _Primary, seen: set[str]) -> None:
         into.keys[key] = (value, comment or into.keys.get(key, ("", ""))[1])
 
 
+#: So many options are named; of more, their number.
+_MOST = 40
+_LINE_LENGTH = 120
 #: Groups whose options say themselves where they go, over any method.
 ADDITIONS = ("wrap", "features", "average")
 
@@ -142,14 +146,12 @@ def stage_help(name: str) -> str:
         parts += ["", "Choices (GROUP=OPTION)"]
         width = max(map(len, primary.choices))
         for place, default in primary.choices.items():
-            names = ", ".join(option.name for option in listing.options(place.split("@")[0]))
             shown = "none" if default is None else default
-            parts.append(f"  {f'{place}={shown}':<{width + 14}}  {names}".rstrip())
+            parts += _choices(f"{place}={shown}", width + 14, place.split("@")[0])
     if "method" in primary.choices:
         parts += ["", "Additions (+GROUP=OPTION, or several: +GROUP=[ONE,TWO])"]
         for group in ADDITIONS:
-            names = ", ".join(option.name for option in listing.options(group))
-            parts.append(f"  {f'+{group}=':<{width + 14}}  {names}")
+            parts += _choices(f"+{group}=", width + 14, group)
     if primary.keys:
         parts += ["", "Keys (KEY=VALUE) and their defaults"]
         shown = {f"{key}={value}": comment for key, (value, comment) in primary.keys.items()}
@@ -157,3 +159,12 @@ def stage_help(name: str) -> str:
         parts += [f"  {line:<{width}}  {comment}".rstrip() for line, comment in shown.items()]
     parts += ["", f"An option's own keys: kdrobust {name} --cfg job -p GROUP", "", _FLAGS]
     return "\n".join(parts)
+
+
+def _choices(left: str, width: int, group: str) -> list[str]:
+    """A group's options beside its name, in lines; of very many, how many and the command that lists them."""
+    names = [option.name for option in listing.options(group)]
+    told = f"{len(names)} of them: kdrobust list {group}" if len(names) > _MOST else ", ".join(names)
+    # a text without a space is not broken: no option's name is cut in two
+    lines = textwrap.wrap(told, _LINE_LENGTH - width - 4, break_long_words=False, break_on_hyphens=False) or [""]
+    return [f"  {left if not at else '':<{width}}  {line}".rstrip() for at, line in enumerate(lines)]

@@ -314,7 +314,12 @@ def test_stage_help_shows_choices_keys_and_examples(folder: Path, capsys: Captur
 @pytest.mark.parametrize("stage", [stage.name for stage in listing.stages()])
 def test_every_shipped_stage_has_help(stage: str, capsys: Capture) -> None:
     assert cli.main([stage, "--help"]) == 0
-    assert f"kdrobust {stage}" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"kdrobust {stage}" in told
+    choices = told[told.find("Choices") : told.find("Keys (KEY=VALUE)")]
+    assert max(map(len, choices.splitlines()), default=0) <= 120
+    if "experiment=" in choices:
+        assert "kdrobust list experiment" in choices
 
 
 SCRIPT = """

@@ -86,6 +86,16 @@ def test_doctor_reports_every_area(folder: Path, capsys: Capture) -> None:
     assert "torchmetrics" in capsys.readouterr().out
 
 
+def test_a_command_to_paste_is_not_wrapped(folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    cli.main(["doctor", "--json"])
+    commands = [each["detail"] for each in json.loads(capsys.readouterr().out) if each["status"] == "missing"]
+    cli.main(["doctor"])
+    told = capsys.readouterr().out
+    assert max(map(len, commands)) > 60
+    assert all(command in told for command in commands)
+
+
 def test_doctor_finds_data_where_it_lies_and_says_how_to_get_the_rest(folder: Path) -> None:
     (folder / "conf/data").mkdir()
     (folder / "conf/data/cifar10.yaml").write_text("# CIFAR-10\nroot: data\n")

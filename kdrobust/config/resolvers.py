@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kdrobust.config.names import subject_name
 from kdrobust.config.numbers import as_number
 
 _RUN_FOLDER = "<run folder>"
@@ -156,6 +157,7 @@ def register() -> None:
         "frac": as_number,
         "slug": slug,
         "choice": _choice,
+        "subject": subject_name,
         "run_folder": _run_folder_resolver,
     }
     for name, function in resolvers.items():

@@ -16,6 +16,7 @@ from kdrobust.errors import RunFolderError
 from kdrobust.report.images import as_array, short_name, show_image
 from kdrobust.report.rows import Row, attack_title, read_row, threat_text
 from kdrobust.report.style import BLUE, CYCLE, GREY, ORANGE, VERMILLION, figure, percent_axis
+from kdrobust.report.table import spread_text
 
 Curve = tuple[list[float], list[float]]
 _ACCURACIES = (
@@ -242,7 +243,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
                 axis.plot([low, high], [y, y], color="black", linewidth=1.2, solid_capstyle="butt")
                 if values.std is not None:
                     axis.plot(values.values, [y] * row.seeds, "o", color="white", mec="black", mew=0.7, ms=3.5)
-                told = f"{100 * values.mean:.1f}" + (f" ± {100 * values.std:.1f}" if values.std is not None else "")
+                told = f"{100 * values.mean:.1f}" + spread_text(values.std)
                 axis.text(max(high, *values.values) + 0.012, y, told, va="center", fontsize=9)
                 y += 1.0
             y += 1.25

@@ -35,12 +35,19 @@ def human(count: float | None) -> str:
 def accuracy_text(figure: Figure, *, interval: bool = False) -> str:
     """An accuracy in per cent: `56.5`, with seeds `56.5 ± 0.8`, with its interval `56.5 [53.4–59.5]`."""
     text = f"{100 * figure.mean:.1f}"
-    if figure.std is not None:
-        text += f" ± {100 * figure.std:.1f}"
+    text += spread_text(figure.std)
     if interval:
         # without a space inside, so that a narrow terminal breaks the line before it
         text += f" [{100 * figure.interval[0]:.1f}–{100 * figure.interval[1]:.1f}]"
     return text
+
+
+def spread_text(std: float | None) -> str:
+    """The seeds' spread in points, ` ± 0.8`; nothing of one seed, or of equal figures, which do not tell it."""
+    if not std:
+        return ""
+    points = 100 * std
+    return f" ± {points:.1f}" if points >= 0.05 else f" ± {points:.1g}"
 
 
 def _keys(rows: Sequence[Row]) -> list[str]:

@@ -79,7 +79,7 @@ def show(result: Mapping[str, Any], cfg: DictConfig) -> None:
     if _is_detection(cfg):
         detection.show(result)
     else:
-        rows = result.get("models") or [{"name": str(cfg.run.name), "results": [result]}]
+        rows = result.get("models") or [{"name": _name(result, cfg), "results": [result]}]
         print_comparison(rows)
         if len(costs := _costs(cfg, rows)) > 1:
             print_costs(costs)
@@ -99,6 +99,12 @@ def _costs(cfg: DictConfig, rows: Sequence[Any]) -> Sequence[Any]:
     """Of rows that are one a model and radius, one a model."""
     radii = len(cfg.derived.rungs)
     return rows[radii - 1 :: radii]
+
+
+def _name(result: Mapping[str, Any], cfg: DictConfig) -> str:
+    """A single model's name in the table: its checkpoint's folder, else what the run is called."""
+    path = result.get("checkpoint", {}).get("path")
+    return Path(path).resolve().parent.name if path else str(cfg.run.name)
 
 
 def run(cfg: DictConfig, folder: Path, digest: str, _checked: None) -> dict[str, Any] | None:

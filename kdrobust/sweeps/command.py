@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdrobust.errors import UsageError
-from kdrobust.sweeps.progress import report
+from kdrobust.sweeps.progress import TRIALS, report, trials_report
 from kdrobust.sweeps.record import SWEEP, read_jobs, read_sweep
 from kdrobust.sweeps.summary import METRICS, check_metric
 from kdrobust.sweeps.table import refresh
@@ -17,7 +17,8 @@ from kdrobust.tracking.secrets import MASK
 USAGE = "kdrobust sweep status|resume FOLDER [metric=NAME]"
 _HELP = f"""{USAGE}
 
-  status FOLDER    jobs done, the best settings, what each swept key matters, failures; refreshes sweep.csv
+  status FOLDER    jobs done, the best settings, what each swept key matters, failures; refreshes sweep.csv; a search's
+                   trials
   resume FOLDER    the sweep's command again: completed jobs are skipped, cut ones go on, failed ones run anew
 
   metric=NAME      what is best by, in what is printed ({", ".join(METRICS)})"""
@@ -63,8 +64,12 @@ def main(arguments: Sequence[str], start: Callable[[str, Sequence[str]], Any]) -
         _resume(folder, known, start)
         if not chosen:
             return 0
-    if not read_jobs(folder):
-        print(f"{folder}: no job was recorded; a search keeps its own table in trials.csv")
+    if (folder / TRIALS).is_file():
+        if chosen:
+            raise UsageError(f"metric={chosen[0]}: {words[1]} is a search, whose metrics are its own")
+        print(trials_report(folder))
+    elif not read_jobs(folder):
+        print(f"{folder}: no job was recorded yet")
     else:
         jobs = refresh(folder) if os.access(folder, os.W_OK) else read_jobs(folder)
         print(report(folder, jobs, chosen[0] if chosen else None))

@@ -13,10 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kdrobust.report.style import BLUE, GREY, VERMILLION, figure, percent_axis
 from kdrobust.report.table import print_table
+from kdrobust.sweeps.progress import FRONT, TRIALS
 from kdrobust.sweeps.search import Search
 from kdrobust.tracking import write_text
 
-TRIALS, FRONT, PICTURE = "trials.csv", "pareto.csv", "pareto.png"
+PICTURE = "pareto.png"
 _SHOWN = 20
 
 
@@ -110,7 +111,7 @@ def print_summary(search: Search, study: optuna.Study, folder: Path) -> None:
         deviations = trial.user_attrs.get("std")
         figures = [f"{value:.4g}" for value in trial.values]
         if deviations:
-            figures = [f"{text} ± {std:.2g}" for text, std in zip(figures, deviations, strict=True)]
+            figures = [f"{text} ± {std:.2g}" if std else text for text, std in zip(figures, deviations, strict=True)]
         cells = [str(trial.number), *figures, *(_text(trial.params[key]) for key in search.keys)]
         table.add_row(*map(Text, [*cells, " ".join(trial.user_attrs.get("jobs", []))]))
     if shown:

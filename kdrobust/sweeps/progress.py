@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import statistics
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from kdrobust.sweeps.record import COMPLETED, CUT, FAILED, PENDING, RUNNING, Job
 from kdrobust.sweeps.summary import best, check_metric, default_metric, importance, settings, swept_keys, values_of
 
 LOG = "sweep.log"
+#: A search's own tables.
+TRIALS, FRONT = "trials.csv", "pareto.csv"
 _ORDER = (COMPLETED, FAILED, RUNNING, CUT, PENDING)
 _SHOWN = 20
 
@@ -109,6 +112,47 @@ def report(folder: Path, jobs: Sequence[Job], metric: str | None = None) -> str:
     return "\n".join(lines)
 
 
+def trials_report(folder: Path) -> str:
+    """A search in some lines: its trials by state, and each trial's values and figures, the front marked.
+
+    Args:
+        folder: the search's, which holds `trials.csv`.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open(folder / TRIALS, encoding="utf-8", newline="") as file:
+        trials = list(csv.DictReader(file))
+    try:
+        with open(folder / FRONT, encoding="utf-8", newline="") as file:
+            front = {trial["trial"] for trial in csv.DictReader(file)}
+    except OSError:
+        front = set()
+    states = [trial["state"] for trial in trials]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    lines = [f"{folder}: {len(trials)} trials" + (f": {counts}" if counts else "")]
+    kept = [key for key in (trials[0] if trials else []) if key != "error" and any(trial[key] for trial in trials)]
+    rows = [["", *kept]]
+    rows += [["front" if trial["trial"] in front else "", *(_short(trial[key]) for key in kept)] for trial in trials]
+    hidden = rows[_SHOWN + 1 :]
+    lines += ["", *_aligned(rows[: _SHOWN + 1])] if trials else []
+    lines += [f"... and {len(hidden)} more: {folder / TRIALS}"] if hidden else []
+    lines += [f"trial {trial['trial']}: {trial['error']}" for trial in trials if trial.get("error")]
+    return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    try:
+        return text if text.isdecimal() else f"{float(text):.4g}"
+    except ValueError:
+        return text
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+
+
 def _settings_lines(jobs: Sequence[Job], metric: str) -> list[str]:
     groups = settings(jobs)
     leading, ties = best(groups, metric)
@@ -120,11 +164,10 @@ def _settings_lines(jobs: Sequence[Job], metric: str) -> list[str]:
     table = [["", metric.replace("_", " "), "n", *keys, "jobs"]]
     for group in ranked[:_SHOWN]:
         spread = group.std(metric)
-        figure = f"{group.mean(metric):.4f}" + ("" if spread is None else f" ± {spread:.4f}")
+        # seeds of one figure, on a small test set, do not tell how far they spread
+        figure = f"{group.mean(metric):.4f}" + (f" ± {spread:.2g}" if spread else "")
         place = "best" if group in leading else "tie" if group in ties else ""
         numbers = " ".join(str(job.job) for job in group.jobs)
         table.append([place, figure, str(len(group.figures(metric))), *group.values.values(), numbers])
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    shown = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
     hidden = len(ranked) - _SHOWN
-    return ["", *shown, *([f"... and {hidden} more"] if hidden > 0 else [])]
+    return ["", *_aligned(table), *([f"... and {hidden} more"] if hidden > 0 else [])]

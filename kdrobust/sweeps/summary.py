@@ -122,6 +122,7 @@ def importance(jobs: Sequence[Job], metric: str) -> dict[str, float | None]:
     η² = Σ_v n_v (ȳ_v - ȳ)² / Σ_i (y_i - ȳ)², the variance between the means of a key's values v as a share of the
     variance over all completed jobs i: 0 for a key that changes nothing on average, 1 for one that decides everything.
     In a full grid the shares add up to at most 1; what is missing is interaction. None where all jobs are equal.
+    `seed` repeats a setting and is no key to choose.
 
     Args:
         jobs: of one sweep.
@@ -133,7 +134,7 @@ def importance(jobs: Sequence[Job], metric: str) -> dict[str, float | None]:
     mean = statistics.fmean(value for _, value in done)
     total = sum((value - mean) ** 2 for _, value in done)
     shares: dict[str, float | None] = {}
-    for key in swept_keys(jobs):
+    for key in (key for key in swept_keys(jobs) if key != "seed"):
         groups: dict[str | None, list[float]] = {}
         for given, value in done:
             groups.setdefault(given.get(key), []).append(value)

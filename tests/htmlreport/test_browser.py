@@ -66,6 +66,22 @@ def test_every_panel_is_filled_and_nothing_complains(page: Page, report: Path, w
     assert [address for address in page.requests if not address.startswith(("file:", "data:", "blob:"))] == []
 
 
+def test_a_chart_follows_its_card_and_shows_equal_runs_near(page: Page, report: Path) -> None:
+    page.look(width=390)
+    page.open(report.as_uri())
+    inside = (
+        "(() => { const card = document.querySelector('#pareto'), plot = card.querySelector('.main-svg');"
+        " return plot.getBoundingClientRect().right <= card.getBoundingClientRect().right; })()"
+    )
+    # as a scroll bar that appears does: the window stays as it is
+    page.ask("document.querySelector('main').style.paddingRight = '60px'")
+    deadline = time.monotonic() + 5
+    while not page.ask(inside) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert page.ask(inside)
+    assert page.ask("JSON.stringify(around([0.5, 0.5]).range)") == "[0.48,0.52]"
+
+
 def test_filters_filter_every_panel_and_clear(page: Page, report: Path) -> None:
     page.open(report.as_uri())
     assert rows(page) == 10

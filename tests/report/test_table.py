@@ -209,6 +209,16 @@ def test_the_headline_stays_whole_where_there_are_many_columns(result, width):
     assert max(map(len, text.splitlines())) <= width
 
 
+def test_equal_seeds_show_no_spread_and_close_ones_a_digit(result):
+    def cells(*correct):
+        rows = [{"name": "a", "results": [result(812, 600, value) for value in correct]}]
+        return comparison_markdown(rows)
+
+    assert "50.3 [" in cells(503, 503)
+    assert "±" not in cells(503, 503).split("\n\n")[0]
+    assert "50.4 ± 0.1 [" in cells(503, 504)
+
+
 def test_the_footnote_tells_every_radius(result):
     rows = [{"name": f"{eps}", "results": [result(812, 600, 503, eps=eps)]} for eps in (0.04, 0.08, 0.16)]
     told = " ".join(footnotes(rows))

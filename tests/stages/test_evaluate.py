@@ -70,6 +70,24 @@ def test_a_batch_that_memory_would_not_hold_is_made_smaller_and_no_verdict_chang
     assert "evaluation.batch_size: 32 instead of 250: an attack takes about 16.8 MB a sample, and 1.07 GB" in told
 
 
+def test_a_single_evaluation_is_named_by_its_checkpoint(workplace, trained, capsys):
+    workplace.run("evaluate", *QUICK, f"checkpoint={trained / 'best.ckpt'}", "evaluation.latency=false")
+    folder = workplace.only("outputs/evaluate/*")
+    assert folder.name.startswith(f"{trained.name}-")
+    assert read(folder)["name"] == trained.name
+    assert any(row.split()[:1] == [trained.name] for row in capsys.readouterr().out.splitlines())
+
+
+def test_a_teacher_that_is_compared_is_a_surrogate_once(workplace, trained, students):
+    workplace.run(
+        "evaluate", *QUICK, f"checkpoint={students[0]},{trained / 'best.ckpt'}", "evaluation=transfer",
+        "run.folder=run", "evaluation.transfer.pgd20.steps=1", "evaluation.latency=false",
+    )  # fmt: skip
+    attacks = [list(model["results"][0]["evaluation"]["attacks"]) for model in read(workplace.folder / "run")["models"]]
+    assert f"pgd20_from_{trained.name}" in attacks[0]
+    assert not [name for names in attacks for name in names if name.endswith("_from_teacher")]
+
+
 def test_two_models_are_compared_and_shown_each_other_s_examples(workplace, students, capsys):
     workplace.run(
         "evaluate", *QUICK, f"checkpoint={students[0]},{students[1]}", "evaluation=transfer", "run.folder=run",

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 import sys
 import types
 from dataclasses import replace
@@ -8,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kdrobust.cli import main
 from kdrobust.errors import UsageError
 from kdrobust.sweeps.figures import accuracies, teacher_seconds
 from kdrobust.sweeps.progress import duration, remaining, report, told
@@ -38,7 +40,6 @@ def test_importance_is_the_share_of_variance_between_the_means():
     expected = {
         "a": cube.mean(axis=(1, 2)).var(),
         "b": cube.mean(axis=(0, 2)).var(),
-        "seed": cube.mean(axis=(0, 1)).var(),
     }
     found = importance(grid(values), "robust_accuracy")
     assert found == pytest.approx({key: variance / values.var() for key, variance in expected.items()})
@@ -48,7 +49,7 @@ def test_importance_is_the_share_of_variance_between_the_means():
 
 def test_a_key_that_decides_everything_has_one_and_equal_jobs_have_none():
     decided = importance(grid(np.repeat([1.0, 2.0, 3.0], 4)), "robust_accuracy")
-    assert decided == pytest.approx({"a": 1.0, "b": 0.0, "seed": 0.0})
+    assert decided == pytest.approx({"a": 1.0, "b": 0.0})
     assert set(importance(grid(np.ones(12)), "robust_accuracy").values()) == {None}
     assert importance(grid(np.ones(12))[:1], "robust_accuracy") == {}
 
@@ -159,6 +160,14 @@ def test_a_report_by_a_metric_of_choice(tmp_path):
         report(tmp_path, jobs, "speed")
 
 
+def test_equal_seeds_do_not_tell_a_spread(tmp_path):
+    jobs = [job(2 * a + seed, 0.5 + 0.1 * a * seed, a=a, seed=seed) for a in (0, 1) for seed in (0, 1)]
+    told = report(tmp_path, jobs)
+    assert "0.5500 ± 0.071" in told
+    assert re.search(r"tie +0\.5000 +2 ", told)
+    assert "seed" not in told
+
+
 def test_figures_of_every_kind_of_result():
     evaluation = {"clean": {"accuracy": 0.9}, "worst_case": {"accuracy": 0.4}}
     assert accuracies({"validation": {"accuracy": 0.8}}) == (0.8, None)
@@ -187,6 +196,24 @@ def test_an_error_s_last_line():
     assert last_line(ValueError("a\nb\n"), plain=False) == "ValueError: b"
     assert last_line(ValueError("a\nb"), plain=True) == "b"
     assert last_line(KeyError(), plain=True) == "KeyError"
+
+
+def test_the_status_of_a_search_is_its_trials(tmp_path, capsys):
+    write_sweep(tmp_path, stage="distill", arguments=[])
+    (tmp_path / "trials.csv").write_text(
+        "trial,state,feasible,method.alpha,evaluation.worst_case.accuracy,jobs,error\n"
+        "0,complete,true,0.123456789,0.5,0,\n1,fail,,0.7,,1,no memory\n2,complete,true,0.9,0.25,2,\n"
+    )
+    (tmp_path / "pareto.csv").write_text("trial,state\n0,complete\n")
+    assert main(["sweep", "status", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "3 trials: 2 complete, 1 fail" in told
+    assert [row.split() for row in told.splitlines() if row.startswith("front")] == [
+        ["front", "0", "complete", "true", "0.1235", "0.5", "0"]
+    ]
+    assert "trial 1: no memory" in told
+    assert main(["sweep", "status", str(tmp_path), "metric=accuracy"]) == 2
+    assert "is a search, whose metrics are its own" in capsys.readouterr().err
 
 
 def test_parquet_only_where_pyarrow_is(tmp_path, monkeypatch):

@@ -147,6 +147,13 @@ function draw(panel, traces, layout, summary) {
   };
   delete full.legendBelow;
   Plotly.newPlot(chart, traces, full, { responsive: true, displaylogo: false, displayModeBar: narrow ? false : "hover", modeBarButtons: [["toImage"], ["zoom2d", "pan2d", "resetScale2d"]] });
+  // Plotly follows the window alone: a scroll bar, or a panel that is laid out later, narrows the card without it
+  let width = chart.clientWidth;
+  new ResizeObserver(() => {
+    if (!chart.isConnected || !chart.clientWidth || chart.clientWidth === width) return;
+    width = chart.clientWidth;
+    Plotly.Plots.resize(chart);
+  }).observe(chart);
   return chart;
 }
 

@@ -1,7 +1,13 @@
 "use strict";
 // when colours come round again, the next shape
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up"];
-const share = (title, more) => ({ title: { text: title }, tickformat: ".0%", ...more });
+const share = (title, more) => ({ title: { text: title }, tickformat: ".4~%", ...more });
+// A range around some shares: of equal ones, two points to each side
+function around(shares) {
+  const [low, high] = [Math.min(...shares), Math.max(...shares)];
+  const space = Math.max(0.02, 0.08 * (high - low));
+  return { range: [Math.max(-0.02, low - space), Math.min(1.02, high + space)] };
+}
 
 function settingsOf(runs) {
   const count = new Map();
@@ -53,8 +59,9 @@ function paretoPanel(section) {
       shapes.push({ type: "line", yref: "paper", y0: 0, y1: 1, x0: run.clean.value, x1: run.clean.value, line });
     });
     if (teachers.length) traces.push({ type: "scatter", mode: "markers+text", name: "teacher", x: teachers.map((run) => run.clean.value), y: teachers.map((run) => run.robust.value), customdata: teachers.map((run) => run.id), hovertext: teachers.map(hover), hoverinfo: "text", text: teachers.map((run) => "teacher" + dagger(run)), textposition: "bottom left", marker: { size: 15, symbol: "star", color: tone.text } });
-    const range = zoom.value ? {} : { range: [0, 1.02] };
-    const chart = draw(panel, traces, { height: 480, xaxis: share("clean accuracy", range), yaxis: share("robust accuracy", range), shapes, showlegend: true, legendBelow: true }, "Scatter of robust against clean accuracy of " + here.length + " runs; " + front.length + " undominated. The table below holds the numbers.");
+    const shown = [...students, ...teachers];
+    const range = (key) => (zoom.value && shown.length ? around(shown.map((run) => run[key].value)) : { range: [0, 1.02] });
+    const chart = draw(panel, traces, { height: 480, xaxis: share("clean accuracy", range("clean")), yaxis: share("robust accuracy", range("robust")), shapes, showlegend: true, legendBelow: true }, "Scatter of robust against clean accuracy of " + here.length + " runs; " + front.length + " undominated. The table below holds the numbers.");
     const slot = el("div", { "aria-live": "polite" }, el("p", { class: "quiet no-print" }, "Choose a point to see the command that makes it again."));
     chart.on("plotly_click", (event) => { const id = event.points[0].customdata; if (id !== undefined) slot.replaceChildren(pickedNode(RUNS[id])); });
     panel.append(slot);

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import pytest
 
@@ -67,9 +68,9 @@ def test_stopped_after_an_epoch_and_resumed(starter, folder, method):
     command = ["distill", *TINY, "data.batch_size=4", f"method={method}", f"run.folder=stopped/{method}"]
     ended = run(starter, folder, command, until=lambda: len(rows(place)) > 0)
     assert (ended.code, ended.left) == (143, False), ended.output
-    # the line it prints
-    assert f"kdrobust distill resume=stopped/{method}" in ended.output
-    ended = run(starter, folder, ["distill", f"resume=stopped/{method}"])
+    printed = re.search(r"to go on: kdrobust (distill) (resume=\S+),", ended.output)
+    assert printed, ended.output
+    ended = run(starter, folder, printed.groups())
     assert "going on after" in ended.output
     completed(ended, place)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class KdrobustError(Exception):
@@ -55,3 +58,25 @@ class StoppedError(SystemExit):
     def __str__(self) -> str:
         """What a status file says."""
         return f"stopped by {self.number.name}"
+
+
+#: How an attack names its own settings, which does not know where in a config it stands.
+_OWN_KEY = re.compile(r"(?<![\w.])attack\.(?=\w)")
+
+
+@contextmanager
+def keys_below(key: str) -> Iterator[None]:
+    """What an attack says of `attack.KEY` is said of `key`.KEY, which can be set: of an attack in a suite, for one.
+
+    Args:
+        key: of the attack's node in the config; empty: nothing changes.
+
+    Raises:
+        UsageError: the same, with the key that exists.
+    """
+    try:
+        yield
+    except UsageError as error:
+        if not key or not _OWN_KEY.search(str(error)):
+            raise
+        raise UsageError(_OWN_KEY.sub(f"{key}.", str(error))) from error.__cause__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,9 @@ if TYPE_CHECKING:
     from kdrobust.serving import Student
 
 
-def load(path: str | Path, *, trust: bool = False, threads: int | None = None) -> Student:
+def load(
+    path: str | Path, *, trust: bool = False, trusted_modules: Sequence[str] = (), threads: int | None = None
+) -> Student:
     """Open a trained model on the CPU.
 
     ```python
@@ -22,6 +25,7 @@ def load(path: str | Path, *, trust: bool = False, threads: int | None = None) -
         path: a checkpoint (`best.ckpt`), or what `kdrobust export` wrote (`.onnx`, `.pt`, `.pt2`).
         trust: open `.pt` and `.pt2` too, which are code that runs with your rights. Checkpoints and ONNX files are
             read as data.
+        trusted_modules: packages of your own that a checkpoint may name its network from, e.g. `["acme"]`.
         threads: of ONNX Runtime within an operation; None: its default. The other formats use torch's setting.
 
     Returns:
@@ -33,4 +37,4 @@ def load(path: str | Path, *, trust: bool = False, threads: int | None = None) -
     """
     from kdrobust.serving import Student, open_runtime
 
-    return Student(open_runtime(path, trust=trust, threads=threads))
+    return Student(open_runtime(path, trust=trust, trusted_modules=trusted_modules, threads=threads))

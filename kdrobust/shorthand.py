@@ -24,17 +24,27 @@ def _by_size(values: Sequence[str]) -> list[str]:
         return list(values)
 
 
+def _search(argument: str) -> list[str]:
+    if argument.startswith("n_trials="):
+        return [f"search.{argument}"]
+    key, _, value = argument.partition("=")
+    if key.lstrip("+") == "search.space" and value.startswith("{"):
+        return ["~search.space", f"+search.space={value}"]
+    return [argument]
+
+
 def spell_out(stage: str, arguments: Sequence[str]) -> list[str]:
     """A stage's arguments with several checkpoints and radii written as the lists they are.
 
-    With `-m` the commas are a sweep's, and stay; beside `search=NAME`, `n_trials=N` is `search.n_trials=N`.
+    With `-m` the commas are a sweep's, and stay; beside `search=NAME`, `n_trials=N` is `search.n_trials=N`, and
+    `+search.space={...}` stands in the place of the option's space, with which Hydra would merge it.
 
     Args:
         stage: name of a primary config.
         arguments: overrides and flags.
     """
     if any(argument.startswith("search=") for argument in arguments):
-        return [f"search.{text}" if text.startswith("n_trials=") else text for text in arguments]
+        return [part for text in arguments for part in _search(text)]
     if stage != "evaluate" or any(flag in arguments for flag in _SWEEP):
         return list(arguments)
     spelled = []

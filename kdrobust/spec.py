@@ -14,6 +14,7 @@ class InputSpec:
         classes: number of classes K; labels are 0 .. K-1.
         bounds: (lo, hi), the range of valid values: pixels in [0, 1], sound in [-1, 1]. The threat's box is the same.
         sample_rate: values a second along the last axis, where the inputs are sound; None elsewhere.
+        peak: largest absolute value that each recording was scaled to; None: as recorded, or no sound.
         mean: per-channel mean of the training inputs, within the bounds; what a normalising model subtracts.
         std: per-channel standard deviation of the training inputs.
         class_names: one name a class, for tables and plots.
@@ -26,6 +27,7 @@ class InputSpec:
     class_names: tuple[str, ...] = ()
     bounds: tuple[float, float] = (0.0, 1.0)
     sample_rate: int | None = None
+    peak: float | None = None
 
     @property
     def seconds(self) -> float | None:

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "kdrobust"
 HEIGHTS = (
     ("errors", "spec", "randomness", "version", "intervals"),
     ("config", "tracking", "headers", "refusal"),
-    ("models", "data", "distributed", "transforms"),
+    ("models", "data", "distributed", "transforms", "media"),
     ("losses", "attacks", "views", "serving"),
     ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance", "export", "detection"),
     ("stages",),

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from kdrobust import randomness
@@ -38,8 +39,16 @@ def test_addresses_do_not_collide_and_leave_the_global_generator_alone():
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_half_precision_stays_below_one():
-    assert float(uniform(torch.arange(2000), (50,), seed=0, dtype=torch.float32).max()) < 1.0
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_draws_of_every_type_stay_below_one_and_their_normals_finite(dtype):
+    draw = uniform(torch.arange(2000), (50,), seed=0, dtype=dtype)
+    assert draw.dtype == dtype
+    assert 0.0 <= float(draw.min()) <= float(draw.max()) < 1.0
+    assert abs(float(draw.double().mean()) - 0.5) < 0.003
+    bell = normal(torch.arange(2000), (50,), seed=0, dtype=dtype)
+    assert bell.dtype == dtype
+    assert bool(bell.isfinite().all())
+    assert abs(float(bell.double().std()) - 1.0) < 0.01
 
 
 def test_the_pieces_of_a_large_draw_do_not_show(monkeypatch):

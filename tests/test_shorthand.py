@@ -2,6 +2,7 @@
 
 import pytest
 
+from kdrobust.config import compose
 from kdrobust.shorthand import spell_out
 
 
@@ -24,3 +25,14 @@ def test_evaluate(given, spelled):
 
 def test_other_stages_are_left_alone():
     assert spell_out("distill", ["threat.eps=1,2"]) == ["threat.eps=1,2"]
+
+
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+def test_a_search_s_space_stands_in_the_place_of_the_option_s(sign):
+    space = "{method.alpha:{type:float,low:0,high:1}}"
+    spelled = spell_out("distill", ["-m", "search=temperature_tpe", f"{sign}search.space={space}", "n_trials=3"])
+    search = compose("distill", [text for text in spelled if text != "-m"]).search
+    assert dict(search.space) == {"method.alpha": {"type": "float", "low": 0, "high": 1}}
+    assert search.n_trials == 3
+    one = ["search=temperature_tpe", "+search.space.method.alpha={type:float,low:0,high:1}"]
+    assert spell_out("distill", one) == one

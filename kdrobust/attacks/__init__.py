@@ -3,7 +3,7 @@
 from kdrobust.attacks.apgd import APGD
 from kdrobust.attacks.callback import AttackCallback
 from kdrobust.attacks.cascade import Cascade
-from kdrobust.attacks.contract import check_inputs, check_logits
+from kdrobust.attacks.contract import check_answers, check_inputs, check_logits
 from kdrobust.attacks.cw import CarliniWagner
 from kdrobust.attacks.ddn import DDN
 from kdrobust.attacks.fmn import FMN
@@ -32,6 +32,7 @@ __all__ = [
     "Target",
     "Threat",
     "TransferAttack",
+    "check_answers",
     "check_inputs",
     "check_logits",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from kdrobust.attacks.goals import (
     NEED_TARGETS,
     Climb,
     Target,
+    defined_goal,
     describe_goal,
     find_goal,
     likeliest_others,
@@ -24,6 +26,7 @@ from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.samples import EvaluationAttack, Findings, prepared
 from kdrobust.attacks.settings import choice, count, number
 from kdrobust.attacks.threat import STARTS, Threat, per_sample
+from kdrobust.losses.numerics import lift
 from kdrobust.randomness import address
 
 
@@ -56,7 +59,8 @@ class APGD(EvaluationAttack):
 
     Source: Croce & Hein, ICML 2020, arXiv:2003.01690, algorithm 1. As in the authors' code, and unlike the paper, rises
     are counted in single precision, after a return to the best point against the iterate before it, and at the first
-    step of all against 0.
+    step of all against 0. Where there are too few classes for `dlr` (3) or `dlr_targeted` (4), the margin they are a
+    ratio of is climbed instead, and the result's notes say so.
     """
 
     def __init__(
@@ -84,9 +88,7 @@ class APGD(EvaluationAttack):
         self.compact = compact
         self.precision = choice("precision", precision, PRECISIONS)
         self._bind = find_goal(goal)
-        self._climber = Climber(
-            threat=threat, bind=self._bind, steps=self.steps, rho=self.rho, draws=self.eot, compact=compact
-        )
+        self._climber = self._climber_of(self._bind)
 
     @property
     def targeted(self) -> bool:
@@ -115,7 +117,6 @@ class APGD(EvaluationAttack):
 
         Raises:
             AttackError: inputs or outputs the attack cannot be honest about.
-            UsageError: fewer classes than the goal needs.
         """
         with prepared(
             model,
@@ -123,14 +124,18 @@ class APGD(EvaluationAttack):
             labels,
             keys=keys,
             seed=seed,
-            bounds=self.threat.box,
+            threat=self.threat,
             validate=validate,
             precision=self.precision,
         ) as (samples, logits):
             aims: list[Tensor | None] = [None]
             if self.targeted:
                 aims = list(likeliest_others(logits, samples.labels, self.targets).unbind(dim=1))
-            value = samples.aimed(aims[0]).bind(self._bind)(samples.inputs, logits).detach()
+            climber, notes = self._climber, ()
+            if (stand_in := defined_goal(self.goal, logits.shape[1])) != self.goal:
+                climber = self._climber_of(find_goal(stand_in))
+                notes = (f"{self.goal} is not defined for {logits.shape[1]} classes: climbed {stand_in}",)
+            value = samples.aimed(aims[0]).bind(climber.bind)(samples.inputs, logits).detach()
             findings = Findings.clean(samples, logits, value)
             for restart in range(self.restarts):
                 for number_of_aim, aim in enumerate(aims):
@@ -140,8 +145,8 @@ class APGD(EvaluationAttack):
                     some = samples.aimed(aim).rows(rows)
                     at = address(seed, "start", restart, number_of_aim)
                     start = self.threat.random_start(some.inputs, self.start, some.keys, seed=at)
-                    findings.put(rows, _answer(self._climber.climb(some, start, seed=at)))
-            return findings.result()
+                    findings.put(rows, _answer(climber.climb(some, start, seed=at)))
+            return findings.result(notes=notes)
 
     def climb(
         self,
@@ -174,13 +179,19 @@ class APGD(EvaluationAttack):
             labels,
             keys=None,
             seed=seed,
-            bounds=self.threat.box,
+            threat=self.threat,
             validate=validate,
             initial=initial,
             targets=targets,
             precision=self.precision,
         ) as (samples, _):
-            return self._climber.climb(samples, normal_tensor(initial), seed=seed)
+            ascent = self._climber.climb(samples, lift(normal_tensor(initial)), seed=seed)
+            return replace(ascent, best=samples.answer(ascent.best), fooling=samples.answer(ascent.fooling))
+
+    def _climber_of(self, bind: Callable[[Target], Climb]) -> Climber:
+        return Climber(
+            threat=self.threat, bind=bind, steps=self.steps, rho=self.rho, draws=self.eot, compact=self.compact
+        )
 
     def describe(self) -> dict[str, Any]:
         """All settings as plain values, for result files."""

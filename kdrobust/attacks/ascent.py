@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from kdrobust.attacks.contract import is_wrong
 from kdrobust.attacks.goals import Climb, Target
 from kdrobust.attacks.result import higher
 from kdrobust.attacks.samples import Samples
@@ -106,7 +107,7 @@ class Climber:
         """Where a form of the model was climbed: what it could not break, the exact model looks at once."""
         if samples.model is samples.exact:
             return
-        fell = (samples.exact(on.best).argmax(dim=1) != samples.labels) & ~found.fooled[on.rows]
+        fell = is_wrong(samples.exact(on.best), samples.labels) & ~found.fooled[on.rows]
         rows = on.rows[fell]
         found.fooled[rows] = True
         found.fooling[rows], found.fooling_value[rows] = on.best[fell], on.best_value[fell]

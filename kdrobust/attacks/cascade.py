@@ -9,14 +9,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_shapes
+from kdrobust.attacks.contract import Model, check_shapes, is_wrong
 from kdrobust.attacks.goals import margin, normal_tensor
 from kdrobust.attacks.partial import Partial, pack_notes, unpack_notes
 from kdrobust.attacks.result import AttackResult, higher
 from kdrobust.attacks.samples import EvaluationAttack, prepared
 from kdrobust.attacks.settings import count
 from kdrobust.attacks.threat import Threat, default_keys, per_sample
-from kdrobust.errors import UsageError
+from kdrobust.errors import UsageError, keys_below
 from kdrobust.randomness import address
 
 log = logging.getLogger("kdrobust")
@@ -126,7 +126,8 @@ class Cascade(EvaluationAttack):
                 for rows in self._pieces(torch.nonzero(~fooled).flatten()):
                     if not len(rows):
                         continue
-                    found = attack.run(model, clean[rows], truth[rows], keys=keys[rows], seed=at, validate=False)
+                    with keys_below(f"attack.attacks.{name}"):
+                        found = attack.run(model, clean[rows], truth[rows], keys=keys[rows], seed=at, validate=False)
                     notes |= dict.fromkeys(found.notes)
                     near = self.threat.distance(found.adversarial, clean[rows]) <= self.threat.radius
                     counts = near if within else torch.ones_like(near)
@@ -166,8 +167,8 @@ class Cascade(EvaluationAttack):
 
     def _look(self, model: Model, points: Tensor, labels: Tensor, seed: int, validate: bool) -> tuple[Tensor, Tensor]:
         """The margin [B], and whether the model is wrong, [B] bool."""
-        with prepared(model, points, labels, keys=None, seed=seed, bounds=self.threat.box, validate=validate) as (
+        with prepared(model, points, labels, keys=None, seed=seed, threat=self.threat, validate=validate) as (
             samples,
             logits,
         ):
-            return margin(logits, samples.labels), logits.argmax(dim=1) != samples.labels
+            return margin(logits, samples.labels), is_wrong(logits, samples.labels)

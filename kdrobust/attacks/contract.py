@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kdrobust.errors import AttackError
+from kdrobust.models.inplace import IN_PLACE, answer_of_copy
 
 Model = Callable[[Tensor], Tensor]
 
@@ -59,6 +60,24 @@ def check_inputs(inputs: Tensor, labels: Tensor, bounds: Sequence[float] = (0.0,
         raise AttackError(f"pixels lie in [{low:.4g}, {high:.4g}], not in [{bounds[0]:g}, {bounds[1]:g}]: {scale}")
 
 
+@torch.no_grad()
+def clean_logits(model: Model, inputs: Tensor) -> Tensor:
+    """What a model answers to clean inputs, without gradient; yet to be checked by `check_logits`.
+
+    Args:
+        model: inputs to logits.
+        inputs: clean x, [B, ...]; left as they are.
+
+    Raises:
+        AttackError: the model writes into its input, so that every distance to x would be one to something else.
+    """
+    logits, written = answer_of_copy(model, inputs)
+    if written:
+        raise AttackError(IN_PLACE)
+    answered: Tensor = logits
+    return answered
+
+
 def check_logits(logits: Tensor, labels: Tensor) -> None:
     """Refuse outputs that are no logits of these labels.
 
@@ -87,6 +106,41 @@ def check_logits(logits: Tensor, labels: Tensor) -> None:
     near_one = (logits.double().sum(dim=1) - 1.0).abs() < tolerance
     if bool(((logits >= 0).all(dim=1) & near_one).all()):
         raise AttackError("the model returns probabilities (rows sum to 1): drop its softmax, attacks need logits")
+
+
+def is_wrong(logits: Tensor, labels: Tensor) -> Tensor:
+    """Whether a model answers another class than the label, [B] bool. NaN names no class: no attack succeeds by it.
+
+    Args:
+        logits: [B, K].
+        labels: [B] integers.
+    """
+    return (logits.argmax(dim=1) != labels) & ~logits.isnan().any(dim=1)
+
+
+def check_answers(adversarial: Tensor, logits: Tensor | None = None, *, attack: str = "the attack") -> None:
+    """Refuse adversarial inputs from which no verdict follows. Reads values: one host synchronisation, or two.
+
+    Args:
+        adversarial: x', [B, ...].
+        logits: the model's answers to them, [B, K]; None: not asked for.
+        attack: what made them, as the message says it.
+
+    Raises:
+        AttackError: NaN or infinite values in x', or NaN among the answers.
+    """
+    broken = ~adversarial.flatten(1).isfinite().all(dim=1)
+    if bool(broken.any()):
+        raise AttackError(
+            f"{attack}: {int(broken.sum())} of {len(broken)} adversarial inputs hold NaN or infinite values, from "
+            "which nothing follows about the model; check the attack's numbers"
+        )
+    lost = None if logits is None else logits.isnan().any(dim=1)
+    if lost is not None and bool(lost.any()):
+        raise AttackError(
+            f"{attack}: the model answers {int(lost.sum())} of {len(lost)} adversarial inputs with NaN, which is no "
+            "class; check the model's weights, and where it computes in half precision that nothing overflows"
+        )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from kdrobust.attacks.half import of_rows
 from kdrobust.errors import UsageError
 from kdrobust.losses.numerics import check_temperature, kl_per_class, lift
 
@@ -47,6 +48,8 @@ class Target:
 
         return replace(
             self,
+            model=of_rows(self.model, rows),
+            teacher=None if self.teacher is None else of_rows(self.teacher, rows),
             inputs=self.inputs[rows],
             labels=self.labels[rows],
             teacher_logits=None if known is None else asked,
@@ -319,6 +322,21 @@ GOALS: Mapping[str, Callable[[Target], Climb]] = {
 NEED_LIVE_TEACHER = ("kl_to_live_teacher", "kl_to_linear_teacher")
 #: Goals that aim at a class of `Target.targets`.
 NEED_TARGETS = ("dlr_targeted", "margin_targeted")
+
+
+#: Goals that weigh several logits: the least number of classes, and what is climbed where there are fewer.
+_LEAST_CLASSES = {"dlr": (3, "margin"), "dlr_targeted": (4, "margin_targeted")}
+
+
+def defined_goal(goal: Any, classes: int) -> Any:
+    """A goal, or what stands in for it where it is not defined for so few classes.
+
+    Args:
+        goal: see `find_goal`.
+        classes: K.
+    """
+    least, stand_in = _LEAST_CLASSES.get(goal, (0, goal)) if isinstance(goal, str) else (0, goal)
+    return goal if classes >= least else stand_in
 
 
 def find_goal(name: str | Callable[[Target], Climb]) -> Callable[[Target], Climb]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
+from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes, clean_logits
 from kdrobust.attacks.goals import (
     NEED_LIVE_TEACHER,
     Climb,
@@ -19,6 +19,7 @@ from kdrobust.attacks.goals import (
     find_goal,
     normal_tensor,
 )
+from kdrobust.attacks.half import answer, asked
 from kdrobust.attacks.hunt import hunt
 from kdrobust.attacks.kernels import PRECISIONS, climbed, form_of
 from kdrobust.attacks.result import AttackResult, Track, better_of, improve
@@ -28,6 +29,7 @@ from kdrobust.attacks.task import Task
 from kdrobust.attacks.threat import STARTS, Threat, default_keys, per_sample
 from kdrobust.attacks.undisturbed import undisturbed
 from kdrobust.errors import UsageError
+from kdrobust.losses.numerics import lift
 from kdrobust.randomness import address
 
 
@@ -167,7 +169,7 @@ class GradientAttack:
             model=model, inputs=inputs, labels=labels, teacher=teacher, teacher_logits=teacher_logits, targets=targets
         )
         with self._ascent(target, keys, seed, scale, initial, validate, survived) as ascent:
-            return self._walk(ascent, restart=0)
+            return answer(ascent.exact, self._walk(ascent, restart=0))
 
     def run(
         self,
@@ -205,7 +207,7 @@ class GradientAttack:
                 found = improve(found, rows, self._search(standing, restart=restart))
                 if ascent.survived is not None and standing.survived is not None:
                     ascent.survived[rows] = standing.survived
-            return found
+            return replace(found, adversarial=answer(ascent.exact, found.adversarial))
 
     def describe(self) -> dict[str, Any]:
         """All settings as plain values, for result files."""
@@ -249,33 +251,35 @@ class GradientAttack:
             raise ValueError(f"scale is a share of ε in [0, 1], got {scale}")
         with undisturbed(given.model, given.teacher, mode=self.model_mode, device=given.inputs.device, seed=seed):
             # what was made under inference_mode may not enter a graph: it is copied, outside of that mode
+            inputs = normal_tensor(given.inputs)
+            factor = per_sample(lift(normal_tensor(scale)), inputs) if isinstance(scale, Tensor) else scale
+            unit = self.threat.unit(inputs) * factor
+            radius = float(self.threat.eps) * unit
+            exact = asked(given.model, inputs, self.threat, radius)
             target = Target(
-                model=given.model,
-                inputs=normal_tensor(given.inputs),
+                model=exact,
+                inputs=lift(inputs),
                 labels=normal_tensor(given.labels).long(),
-                teacher=given.teacher,
+                teacher=None if given.teacher is None else asked(given.teacher, inputs, self.threat, radius),
                 teacher_logits=given.teacher_logits,
                 targets=None if given.targets is None else normal_tensor(given.targets).long(),
             )
             if validate:
-                check_inputs(target.inputs, target.labels, self.threat.bounds)
-                with torch.no_grad():
-                    check_logits(target.model(target.inputs), target.labels)
+                check_inputs(inputs, target.labels, self.threat.bounds)
+                check_logits(clean_logits(target.model, target.inputs), target.labels)
             target = self._fast(target)
-            factor = per_sample(normal_tensor(scale), target.inputs) if isinstance(scale, Tensor) else scale
-            unit = self.threat.unit(target.inputs) * factor
             yield Task(
                 target=target,
-                exact=given.model,
+                exact=exact,
                 climb=self._bind(target),
                 bind=self._bind,
                 sign=-1.0 if self.targeted else 1.0,
                 keys=default_keys(target.inputs) if keys is None else normal_tensor(keys).to(target.inputs.device),
                 seed=seed,
                 scale=factor,
-                radius=float(self.threat.eps) * unit,
+                radius=radius,
                 size=self.step_size * unit,
-                initial=None if initial is None else normal_tensor(initial),
+                initial=None if initial is None else lift(normal_tensor(initial)),
                 survived=survived,
             )
 

@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
+from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes, clean_logits
 from kdrobust.attacks.goals import margin
+from kdrobust.attacks.half import answer, asked
 from kdrobust.attacks.result import AttackResult, higher
 from kdrobust.attacks.settings import choice, count, number
 from kdrobust.attacks.threat import STARTS, Threat, default_keys, per_sample
 from kdrobust.attacks.undisturbed import undisturbed
 from kdrobust.errors import AttackError, UsageError
+from kdrobust.losses.numerics import lift
 from kdrobust.randomness import address
 
 #: The extra number of a sample's result: the detector's log-odds at x'.
@@ -102,10 +104,12 @@ class JointAttack:
         """
         check_shapes(inputs, labels, keys=keys)
         with undisturbed(classifier, detector, mode="eval", device=inputs.device, seed=seed):
-            clean, truth = inputs.detach().clone(), labels.detach().long()
-            check_inputs(clean, truth, self.threat.bounds)
+            given, truth = inputs.detach().clone(), labels.detach().long()
+            check_inputs(given, truth, self.threat.bounds)
+            clean, radius = lift(given), float(self.threat.eps) * self.threat.unit(given)
+            classifier, detector = (asked(each, given, self.threat, radius) for each in (classifier, detector))
             with torch.no_grad():
-                logits, flags = classifier(clean), detector(clean)
+                logits, flags = clean_logits(classifier, clean), clean_logits(detector, clean)
             check_logits(logits, truth)
             if flags.shape != (len(clean), 2):
                 raise AttackError(f"the detector returned shape {tuple(flags.shape)}; expected [B, 2] logits")
@@ -117,6 +121,7 @@ class JointAttack:
                 wins = torch.where(fools == fooled, lower, fools)
                 best = torch.where(per_sample(wins, point), point, best)
                 value, score = torch.where(wins, reached, value), torch.where(wins, seen, score)
+            best = answer(classifier, best)
         return AttackResult(adversarial=best, goal_start=begun, goal_end=value, fooled=value > 0, extra={SCORE: score})
 
     def changed(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model
+from kdrobust.attacks.contract import Model, is_wrong
 from kdrobust.attacks.goals import margin
 from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.samples import EvaluationAttack, Samples, prepared
@@ -52,7 +52,7 @@ class Nearest:
         """
         samples = self.samples if rows is None else self.samples.rows(rows)
         known, kept = (self.distance, self.point) if rows is None else (self.distance[rows], self.point[rows])
-        wrong = logits.argmax(dim=1) != samples.labels
+        wrong = is_wrong(logits, samples.labels)
         away = self.threat.distance(point, samples.inputs)
         nearer = wrong & (away < known)
         known, kept = torch.where(nearer, away, known), torch.where(per_sample(nearer, point), point, kept)
@@ -99,13 +99,13 @@ class MinimumNorm(EvaluationAttack):
         Raises:
             AttackError: inputs or outputs the attack cannot be honest about.
         """
-        with prepared(model, inputs, labels, keys=keys, seed=seed, bounds=self.threat.box, validate=validate) as (
+        with prepared(model, inputs, labels, keys=keys, seed=seed, threat=self.threat, validate=validate) as (
             samples,
             logits,
         ):
             begun = margin(logits, samples.labels)
             point, away = samples.inputs.clone(), torch.zeros_like(begun, dtype=samples.inputs.dtype)
-            fooled = logits.argmax(dim=1) != samples.labels
+            fooled = is_wrong(logits, samples.labels)
             rows = torch.nonzero(~fooled).flatten()
             ended = begun
             if len(rows):
@@ -115,9 +115,13 @@ class MinimumNorm(EvaluationAttack):
                 point[rows], fooled[rows] = nearest.point, found
                 away[rows] = torch.where(found, nearest.distance, torch.nan)
                 with torch.no_grad():
-                    ended = begun.index_copy(0, rows, margin(model(nearest.point), samples.labels[rows]))
+                    answers = nearest.samples.exact(nearest.point)
+                    ended = begun.index_copy(0, rows, margin(answers, samples.labels[rows]))
+            shown = samples.answer(point)
+            if shown is not point:
+                away = torch.where(away.isnan(), away, self.threat.distance(shown, samples.inputs))
             return AttackResult(
-                adversarial=point, goal_start=begun, goal_end=ended, fooled=fooled, extra={"distance": away}
+                adversarial=shown, goal_start=begun, goal_end=ended, fooled=fooled, extra={"distance": away}
             )
 
     def describe(self) -> dict[str, Any]:

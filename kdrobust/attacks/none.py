@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_logits, check_shapes
+from kdrobust.attacks.contract import Model, check_logits, check_shapes, clean_logits, is_wrong
 from kdrobust.attacks.goals import cross_entropy
 from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.undisturbed import undisturbed
@@ -30,10 +30,10 @@ class NoAttack:
         check_shapes(inputs, labels)
         with undisturbed(model, None, mode="eval", device=inputs.device, seed=seed), torch.no_grad():
             clean, truth = inputs.detach().clone(), labels.detach().long()
-            logits = model(clean)
+            logits = clean_logits(model, clean)
             check_logits(logits, truth)
             value = cross_entropy(logits, truth)
-        fooled = logits.argmax(dim=1) != truth
+        fooled = is_wrong(logits, truth)
         return AttackResult(adversarial=clean, goal_start=value, goal_end=value, fooled=fooled)
 
     def describe(self) -> dict[str, Any]:

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
+from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes, clean_logits, is_wrong
 from kdrobust.attacks.goals import Climb, Target, normal_tensor
+from kdrobust.attacks.half import answer, asked, of_rows
 from kdrobust.attacks.kernels import climbed, confirmed
 from kdrobust.attacks.result import AttackResult, improve
-from kdrobust.attacks.threat import default_keys
+from kdrobust.attacks.threat import Threat, default_keys
 from kdrobust.attacks.undisturbed import undisturbed
+from kdrobust.losses.numerics import lift
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +28,7 @@ class Samples:
     Attributes:
         model: inputs to logits, in eval mode: the form that is climbed.
         exact: the model whose verdict counts.
-        inputs: clean x, [B, ...].
+        inputs: clean x, [B, ...] in at least float32.
         labels: [B] int64.
         keys: [B] int64, each sample's address.
         targets: [B] int64, wanted classes; None where there are none.
@@ -44,9 +46,10 @@ class Samples:
 
     def rows(self, rows: Tensor) -> Samples:
         """Some of them, by place or by mask."""
+        model = of_rows(self.model, rows)
         return Samples(
-            model=self.model,
-            exact=self.exact,
+            model=model,
+            exact=model if self.exact is self.model else of_rows(self.exact, rows),
             inputs=self.inputs[rows],
             labels=self.labels[rows],
             keys=self.keys[rows],
@@ -66,9 +69,13 @@ class Samples:
         """
 
         def judge(logits: Tensor, rows: Tensor) -> Tensor:
-            return logits.argmax(dim=1) != self.labels[rows]
+            return is_wrong(logits, self.labels[rows])
 
         return confirmed(self.model, self.exact, points, logits, judge)
+
+    def answer(self, points: Tensor) -> Tensor:
+        """Points as an attack gives them back: in the type of the caller's inputs, [B, ...]."""
+        return answer(self.exact, points)
 
     def bind(self, goal: Callable[[Target], Climb]) -> Climb:
         """A goal, bound to these samples."""
@@ -83,7 +90,7 @@ def prepared(
     *,
     keys: Tensor | None,
     seed: int,
-    bounds: tuple[float, float],
+    threat: Threat,
     validate: bool,
     initial: Tensor | None = None,
     targets: Tensor | None = None,
@@ -97,7 +104,7 @@ def prepared(
         labels: [B] integers.
         keys: [B] integers; None: each sample's place in the batch.
         seed: address of the model's own noise.
-        bounds: the valid pixel range.
+        threat: ball and box.
         validate: check pixels, labels and logits too, not just shapes.
         initial: where the attack shall start, to be checked for its shape.
         targets: wanted classes, [B] integers.
@@ -108,21 +115,23 @@ def prepared(
     """
     check_shapes(inputs, labels, keys=keys, initial=initial, targets=targets)
     with undisturbed(model, None, mode="eval", device=inputs.device, seed=seed):
+        given = normal_tensor(inputs)
+        radius = float(threat.eps) * threat.unit(given)
+        exact = asked(model, given, threat, radius)
         samples = Samples(
-            model=model,
-            exact=model,
-            inputs=normal_tensor(inputs),
+            model=exact,
+            exact=exact,
+            inputs=lift(given),
             labels=normal_tensor(labels).long(),
             keys=default_keys(inputs) if keys is None else normal_tensor(keys).to(inputs.device),
             targets=None if targets is None else normal_tensor(targets).long(),
         )
         if validate:
-            check_inputs(samples.inputs, samples.labels, bounds)
-        with torch.no_grad():
-            logits = model(samples.inputs)
+            check_inputs(given, samples.labels, threat.box)
+        logits = clean_logits(exact, samples.inputs)
         if validate:
             check_logits(logits, samples.labels)
-        yield replace(samples, model=climbed(model, precision, samples.inputs)), logits
+        yield replace(samples, model=climbed(exact, precision, samples.inputs)), logits
 
 
 class EvaluationAttack(ABC):
@@ -164,10 +173,12 @@ class Findings:
     """The best answer to each sample so far; at first the clean x, where the model may be wrong already.
 
     Attributes:
+        samples: all of them.
         found: the answers.
         fooled_clean: [B] bool, wrong without attack: never attacked.
     """
 
+    samples: Samples
     found: AttackResult
     fooled_clean: Tensor
 
@@ -180,11 +191,11 @@ class Findings:
             logits: on x, [B, K].
             value: what is climbed, at x, [B].
         """
-        fooled = logits.argmax(dim=1) != samples.labels
+        fooled = is_wrong(logits, samples.labels)
         # NaN: any answer of the attack is better than x where x does not fool
         worth = torch.where(fooled, value, torch.nan)
         found = AttackResult(adversarial=samples.inputs.clone(), goal_start=worth, goal_end=worth, fooled=fooled)
-        return cls(found=found, fooled_clean=fooled)
+        return cls(samples=samples, found=found, fooled_clean=fooled)
 
     def todo(self, *, compact: bool) -> Tensor:
         """Places of the samples to attack: those still standing, or all that were right at first."""
@@ -201,4 +212,5 @@ class Findings:
 
     def result(self, extra: Mapping[str, Tensor] | None = None, notes: tuple[str, ...] = ()) -> AttackResult:
         """The answers, with further numbers a sample."""
-        return replace(self.found, extra=dict(extra or {}), notes=notes)
+        adversarial = self.samples.answer(self.found.adversarial)
+        return replace(self.found, adversarial=adversarial, extra=dict(extra or {}), notes=notes)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model
+from kdrobust.attacks.contract import Model, is_wrong
 from kdrobust.attacks.goals import Climb, Target, describe_goal, find_goal
 from kdrobust.attacks.kernels import PRECISIONS
 from kdrobust.attacks.result import AttackResult, higher
@@ -31,8 +31,9 @@ class Square(EvaluationAttack):
 
     In ℓ∞ the start is vertical stripes of ±ε and a change sets a square to ±ε a channel; in ℓ2 the start is a tiling of
     small bumps and a change moves the perturbation's length from one square into another. The squares' area is a share
-    of the image that halves as the queries are spent. Every sample's squares come from its own key. A sample already
-    wrong without attack is not asked about.
+    of the image that halves as the queries are spent. Of a signal [C, T] a square is a run of consecutive samples, and
+    in ℓ∞ the start sets every sample to ±ε. Every sample's squares come from its own key. A sample already wrong
+    without attack is not asked about.
 
     Args:
         threat: norm, ε and pixel range.
@@ -48,7 +49,7 @@ class Square(EvaluationAttack):
     Raises:
         UsageError: a value outside its range; names the key.
 
-    Source: Andriushchenko et al., ECCV 2020, arXiv:1912.00049, algorithms 1 to 3.
+    Source: Andriushchenko et al., ECCV 2020, arXiv:1912.00049, algorithms 1 to 3; along one axis the same search.
     """
 
     def __init__(
@@ -85,14 +86,14 @@ class Square(EvaluationAttack):
 
         Args:
             model: inputs to logits; needs no gradient.
-            inputs: clean images in the threat's bounds, [B, C, H, W] floating.
+            inputs: clean images in the threat's bounds, [B, C, H, W] floating, or signals [B, C, T].
             labels: true classes, [B] integers.
             keys: [B] integers that address each sample's squares; by default its place in the batch.
             seed: address of the squares.
             validate: check pixels, labels and clean logits first.
 
         Raises:
-            AttackError: inputs or outputs the attack cannot be honest about; inputs that are no images.
+            AttackError: inputs or outputs the attack cannot be honest about; neither images nor signals.
         """
         with prepared(
             model,
@@ -100,13 +101,16 @@ class Square(EvaluationAttack):
             labels,
             keys=keys,
             seed=seed,
-            bounds=self.threat.box,
+            threat=self.threat,
             validate=validate,
             precision=self.precision,
         ) as (samples, logits):
-            if inputs.dim() != 4:
-                found = tuple(inputs.shape)
-                raise AttackError(f"inputs have shape {found}: the square attack needs images [B, C, H, W]")
+            if inputs.dim() not in (3, 4):
+                raise AttackError(
+                    f"evaluation.attacks: the Square attack needs images [B, C, H, W] or signals [B, C, T], the inputs "
+                    f"are {tuple(inputs.shape)}; leave it out (e.g. ~evaluation.attacks.square), or set "
+                    "evaluation=quick"
+                )
             value = samples.bind(self._bind)(samples.inputs, logits).detach()
             findings = Findings.clean(samples, logits, value)
             asked = torch.zeros(len(samples), dtype=torch.int64, device=inputs.device)
@@ -136,7 +140,8 @@ class Square(EvaluationAttack):
     def _search(self, samples: Samples, *, seed: int) -> tuple[AttackResult, Tensor]:
         """The answers, and the looks at the model each took."""
         begin, change = (start_linf, next_linf) if self.threat.norm == "linf" else (start_l2, next_l2)
-        point = begin(self.threat, samples.inputs, samples.keys, seed=address(seed, "start"))
+        point = begin(self.threat, _images(samples.inputs), samples.keys, seed=address(seed, "start"))
+        point = point.view_as(samples.inputs)
         value, logits = look(samples.model, samples.bind(self._bind), point)
         fooled = samples.wrong(point, logits)
         begun, value, spent = value, value.clone(), torch.where(fooled, 1, self.queries)
@@ -153,8 +158,8 @@ class Square(EvaluationAttack):
             if not draws:
                 seeds = [address(seed, "query", number) for number in range(query, min(query + _BLOCK, self.queries))]
                 draws = list(draws_of_queries(self.threat, on.inputs, on.keys, seeds=seeds).flip(0))
-            now = point[rows]
-            proposal = change(self.threat, now, on.inputs, draws.pop(), share=self.share(query))
+            now, images = point[rows], _images(on.inputs)
+            proposal = change(self.threat, _images(now), images, draws.pop(), share=self.share(query)).view_as(now)
             risen, logits = look(on.model, climb, proposal)
             wrong = on.wrong(proposal, logits)
             spent[rows] = torch.where(wrong & ~fooled[rows], query + 1, spent[rows])
@@ -166,10 +171,15 @@ class Square(EvaluationAttack):
         if on.model is not on.exact and len(rows := torch.nonzero(~fooled).flatten()):
             # the exact model looks once at what the form that was asked could not break
             with torch.no_grad():
-                fooled[rows] = samples.exact(point[rows]).argmax(dim=1) != samples.labels[rows]
+                fooled[rows] = is_wrong(samples.exact(point[rows]), samples.labels[rows])
         return AttackResult(adversarial=point, goal_start=begun, goal_end=value, fooled=fooled), spent
 
     def share(self, query: int) -> float:
         """Share of the image that a square of this query covers."""
         passed = query * 10_000 / self.queries
         return self.p_init / 2.0 ** sum(passed > at for at in HALVINGS)
+
+
+def _images(inputs: Tensor) -> Tensor:
+    """[B, C, H, W]; signals [B, C, T] as images of one row."""
+    return inputs if inputs.dim() == 4 else inputs.unsqueeze(2)

@@ -1,7 +1,7 @@
 """Proposals of the square attack: where each sample's next square lies and what is put there.
 
 Every function takes `threat`, clean `inputs` [B, C, H, W] and what addresses or is the draws, and returns points
-[B, C, H, W] inside ball and box.
+[B, C, H, W] inside ball and box. A signal is an image of one row, [B, C, 1, T]: its squares are runs of samples.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def next_linf(threat: Threat, point: Tensor, inputs: Tensor, draws: Tensor, *, s
         share: of the image's area.
     """
     count, channels, height, width = inputs.shape
-    side = _side(share, height, width, least=1)
-    inside = _inside(_corner(draws[:, 0], height - side), _corner(draws[:, 1], width - side), side, height, width)
+    down, across = sides = _sides(share, height, width, least=1)
+    inside = _inside(_corner(draws[:, 0], height - down), _corner(draws[:, 1], width - across), sides, height, width)
     moved = inputs + threat.radius * _signs(draws[:, 2:]).view(count, channels, 1, 1)
     return threat.project(torch.where(inside, moved, point), inputs, threat.radius)
 
@@ -49,15 +49,15 @@ def next_linf(threat: Threat, point: Tensor, inputs: Tensor, draws: Tensor, *, s
 def start_l2(threat: Threat, inputs: Tensor, keys: Tensor, *, seed: int) -> Tensor:
     """A tiling of bumps with random signs, five to a side, of length ε in all."""
     _, channels, height, width = inputs.shape
-    side = max(min(height, width) // 5, 1)
-    down, across = height // side, width // side
+    long = max((width if height == 1 else min(height, width)) // 5, 1)
+    high = min(long, height)
+    down, across = height // high, width // long
     signs = _signs(randomness.uniform(keys, (channels, down, across), seed=seed, dtype=inputs.dtype))
-    tiles = signs.repeat_interleave(side, dim=2).repeat_interleave(side, dim=3) * bump(side, inputs).repeat(
-        down, across
-    )
-    top, left = (height - down * side) // 2, (width - across * side) // 2
+    tiles = signs.repeat_interleave(high, dim=2).repeat_interleave(long, dim=3)
+    tiles = tiles * bump((high, long), inputs).repeat(down, across)
+    top, left = (height - down * high) // 2, (width - across * long) // 2
     noise = torch.zeros_like(inputs)
-    noise[:, :, top : top + down * side, left : left + across * side] = tiles
+    noise[:, :, top : top + down * high, left : left + across * long] = tiles
     noise = threat.radius * noise / l2_norm(noise).clamp(min=1e-12)
     return threat.project(inputs + noise, inputs, threat.radius)
 
@@ -68,18 +68,19 @@ def next_l2(threat: Threat, point: Tensor, inputs: Tensor, draws: Tensor, *, sha
     Arguments as for `next_linf`.
     """
     count, channels, height, width = inputs.shape
-    side = _side(share, height, width, least=3)
-    tops, lefts = (_corner(draws[:, :2], height - side), _corner(draws[:, 2:4], width - side))
-    into = _window(tops[:, 0], lefts[:, 0], side, channels)
-    away = _window(tops[:, 1], lefts[:, 1], side, channels)
+    down, across = sides = _sides(share, height, width, least=3)
+    tops, lefts = (_corner(draws[:, :2], height - down), _corner(draws[:, 2:4], width - across))
+    into = _window(tops[:, 0], lefts[:, 0], sides, channels)
+    away = _window(tops[:, 1], lefts[:, 1], sides, channels)
     noise = point - inputs
-    either = _inside(tops[:, 0], lefts[:, 0], side, height, width)
-    either = either | _inside(tops[:, 1], lefts[:, 1], side, height, width)
+    either = _inside(tops[:, 0], lefts[:, 0], sides, height, width)
+    either = either | _inside(tops[:, 1], lefts[:, 1], sides, height, width)
     unused = (threat.radius**2 - noise.square().flatten(1).sum(dim=1)).clamp(min=0.0)
     # a channel's new length in the square: what both squares held, and its part of what ε leaves
     length = ((noise * either).square().sum(dim=(2, 3)) + unused.unsqueeze(1) / channels).sqrt()
-    shape = bump(side, inputs)
-    shape = torch.where(draws[:, 4].view(-1, 1, 1) < 0.5, shape, shape.T).unsqueeze(1)
+    shape = bump(sides, inputs)
+    turned = shape.T if down == across else shape
+    shape = torch.where(draws[:, 4].view(-1, 1, 1) < 0.5, shape, turned).unsqueeze(1)
     bumps = _signs(draws[:, 5:]).view(count, channels, 1, 1) * shape
     content = _unit(noise[into]) + bumps
     # in a square of one pixel the two may cancel
@@ -89,21 +90,25 @@ def next_l2(threat: Threat, point: Tensor, inputs: Tensor, draws: Tensor, *, sha
     return threat.project(inputs + changed, inputs, threat.radius)
 
 
-def bump(side: int, like: Tensor) -> Tensor:
-    """Two pyramids of opposite sign side by side, of length 1, [side, side].
+def bump(sides: tuple[int, int], like: Tensor) -> Tensor:
+    """Two pyramids of opposite sign one below the other, of length 1, [height, width]; in a single row, side by side.
 
     Source: Andriushchenko et al. 2020, eq. 2 and below.
     """
-    half = side // 2
-    upper, lower = _pyramid(half, side, like), _pyramid(side - half, side, like)
-    whole = torch.cat([upper, -lower])
+    height, width = sides
+    if height == 1:
+        half = width // 2
+        whole = torch.cat([_pyramid(1, half, like), -_pyramid(1, width - half, like)], dim=1)
+    else:
+        half = height // 2
+        whole = torch.cat([_pyramid(half, width, like), -_pyramid(height - half, width, like)])
     return whole / whole.square().sum().sqrt()
 
 
 def _pyramid(height: int, width: int, like: Tensor) -> Tensor:
     """Falls off with the (Chebyshev) distance d from the centre as Σ_{j > d} 1 / j²; of length 1."""
-    if not height:
-        return like.new_zeros(0, width)
+    if not height or not width:
+        return like.new_zeros(height, width)
     down = (torch.arange(height, device=like.device) - height // 2).abs()
     across = (torch.arange(width, device=like.device) - width // 2).abs()
     distance = torch.maximum(down.unsqueeze(1), across.unsqueeze(0))
@@ -113,11 +118,15 @@ def _pyramid(height: int, width: int, like: Tensor) -> Tensor:
     return found / found.square().sum().sqrt()
 
 
-def _side(share: float, height: int, width: int, *, least: int) -> int:
-    side = max(round(math.sqrt(share * height * width)), least)
+def _sides(share: float, height: int, width: int, *, least: int) -> tuple[int, int]:
+    """Height and width of a square of a share of the image's area; of a single row, a part of this share."""
+    side = max(round(share * width if height == 1 else math.sqrt(share * height * width)), least)
     if least > 1 and side % 2 == 0:
         side += 1
-    return min(side, height, width)
+    if height == 1:
+        return 1, min(side, width)
+    side = min(side, height, width)
+    return side, side
 
 
 def _signs(draws: Tensor) -> Tensor:
@@ -130,20 +139,21 @@ def _corner(draws: Tensor, most: int) -> Tensor:
     return (draws * (most + 1)).long().clamp(max=most)
 
 
-def _inside(top: Tensor, left: Tensor, side: int, height: int, width: int) -> Tensor:
+def _inside(top: Tensor, left: Tensor, sides: tuple[int, int], height: int, width: int) -> Tensor:
     """[B, 1, H, W] bool."""
     down = torch.arange(height, device=top.device) - top.unsqueeze(1)
     across = torch.arange(width, device=top.device) - left.unsqueeze(1)
-    return (((down >= 0) & (down < side)).unsqueeze(2) & ((across >= 0) & (across < side)).unsqueeze(1)).unsqueeze(1)
+    rows, columns = (down >= 0) & (down < sides[0]), (across >= 0) & (across < sides[1])
+    return (rows.unsqueeze(2) & columns.unsqueeze(1)).unsqueeze(1)
 
 
-def _window(top: Tensor, left: Tensor, side: int, channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Index of a square in [B, C, H, W]; what it picks is [B, C, side, side]."""
-    steps = torch.arange(side, device=top.device)
+def _window(top: Tensor, left: Tensor, sides: tuple[int, int], channels: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Index of a square in [B, C, H, W]; what it picks is [B, C, *sides]."""
+    rows, columns = (torch.arange(side, device=top.device) for side in sides)
     sample = torch.arange(len(top), device=top.device).view(-1, 1, 1, 1)
     channel = torch.arange(channels, device=top.device).view(1, -1, 1, 1)
-    down = (top.unsqueeze(1) + steps).view(-1, 1, side, 1)
-    across = (left.unsqueeze(1) + steps).view(-1, 1, 1, side)
+    down = (top.unsqueeze(1) + rows).view(-1, 1, sides[0], 1)
+    across = (left.unsqueeze(1) + columns).view(-1, 1, 1, sides[1])
     return sample, channel, down, across
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model
+from kdrobust.attacks.contract import Model, is_wrong
 from kdrobust.attacks.goals import Climb, Target
+from kdrobust.attacks.half import of_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class Task:
     def rows(self, rows: Tensor) -> Task:
         """The same of some samples, from random starts."""
         target = self.target.rows(rows)
+        exact = target.model if self.exact is self.target.model else of_rows(self.exact, rows)
 
         def pick(value: float | Tensor) -> float | Tensor:
             return value[rows] if isinstance(value, Tensor) else value
@@ -54,6 +56,7 @@ class Task:
         return replace(
             self,
             target=target,
+            exact=exact,
             climb=self.bind(target),
             keys=self.keys[rows],
             scale=pick(self.scale),
@@ -70,5 +73,7 @@ class Task:
             logits: of some samples, [b, K].
             rows: their places, [b].
         """
-        same = logits.argmax(dim=1) == self.target.labels[rows]
-        return same if self.sign < 0 else ~same
+        wanted = self.target.labels[rows]
+        if self.sign > 0:
+            return is_wrong(logits, wanted)
+        return (logits.argmax(dim=1) == wanted) & ~logits.isnan().any(dim=1)

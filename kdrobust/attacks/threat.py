@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from kdrobust import randomness
+from kdrobust.attacks.rounding import rounded
 from kdrobust.config.numbers import as_number
 from kdrobust.errors import UsageError
+from kdrobust.losses.numerics import lift
 
 NORMS = ("linf", "l2")
 STARTS = ("none", "uniform", "uniform_unclipped", "normal")
@@ -97,7 +99,7 @@ class Threat:
 
     def unit(self, inputs: Tensor) -> float | Tensor:
         """What ε and step sizes are counted in: 1, or each sample's ℓ2 norm as [B, 1, 1, ...] where relative."""
-        return l2_norm(inputs) if self.relative else 1.0
+        return l2_norm(lift(inputs)) if self.relative else 1.0
 
     def project(self, adversarial: Tensor, inputs: Tensor, radius: float | Tensor) -> Tensor:
         """The nearest point of the ball around `inputs`, then of the box. For ℓ2 this order matters.
@@ -107,12 +109,25 @@ class Threat:
             inputs: clean x, [B, ...].
             radius: ε, or one a sample as [B, 1, 1, ...].
         """
-        delta = adversarial - inputs
+        clean = lift(inputs)
+        delta = lift(adversarial) - clean
         if self.norm == "linf":
             delta = delta.clamp(-radius, radius)  # type: ignore[arg-type]  # annotated for two numbers or two tensors
         else:
             delta = delta * (radius / l2_norm(delta).clamp(min=1e-12)).clamp(max=1.0)
-        return self.clip(inputs + delta)
+        return self.narrow(self.clip(clean + delta), inputs, radius)
+
+    def narrow(self, points: Tensor, inputs: Tensor, radius: float | Tensor) -> Tensor:
+        """Points in the inputs' type; where that is half precision, rounding takes none out of ball or box.
+
+        Args:
+            points: [B, ...] in at least float32.
+            inputs: clean x, [B, ...].
+            radius: ε, or one a sample as [B, 1, 1, ...].
+        """
+        if inputs.dtype.itemsize >= 4:
+            return points
+        return rounded(points, inputs, norm=self.norm, radius=radius, box=self.box)
 
     def clip(self, values: Tensor) -> Tensor:
         """Into the box."""
@@ -143,8 +158,8 @@ class Threat:
             size: α, or one a sample as [B, 1, 1, ...].
             radius: ε, or one a sample as [B, 1, 1, ...].
         """
-        if self.norm != "linf":
-            return self.project(point + self.step(direction, size), inputs, radius)
+        if self.norm != "linf" or inputs.dtype.itemsize < 4:
+            return self.project(lift(point) + self.step(lift(direction), size), inputs, radius)
         moved = direction.sign().mul_(size).add_(point).sub_(inputs)
         moved.clamp_(-radius, radius)  # type: ignore[arg-type]  # annotated for two numbers or two tensors
         return moved.add_(inputs).clamp_(*self.box)
@@ -172,10 +187,12 @@ class Threat:
             raise UsageError(f"attack.start={kind}: no such choice; there are {', '.join(STARTS)}")
         if kind == "none":
             return inputs.clone()
-        shape, dtype = inputs.shape[1:], inputs.dtype
-        if kind == "normal":
-            return inputs + NORMAL_SCALE * randomness.normal(keys, shape, seed=seed, dtype=dtype)
+        clean = lift(inputs)
+        shape, dtype = inputs.shape[1:], clean.dtype
         radius = float(self.eps) * self.unit(inputs) * scale
+        if kind == "normal":
+            noise = NORMAL_SCALE * randomness.normal(keys, shape, seed=seed, dtype=dtype)
+            return self.narrow(clean + noise, inputs, radius)
         if self.norm == "linf":
             noise = radius * (2.0 * randomness.uniform(keys, shape, seed=seed, dtype=dtype) - 1.0)
         else:
@@ -183,17 +200,17 @@ class Threat:
             share = randomness.uniform(keys, (1,), seed=randomness.address(seed, "radius share"), dtype=dtype)
             length = per_sample(share ** (1.0 / math.prod(shape)), inputs)
             noise = radius * length * direction / l2_norm(direction).clamp(min=1e-12)
-        start = inputs + noise
-        return start if kind == "uniform_unclipped" else self.clip(start)
+        start = clean + noise
+        return self.narrow(start if kind == "uniform_unclipped" else self.clip(start), inputs, radius)
 
     def distance(self, adversarial: Tensor, inputs: Tensor) -> Tensor:
         """How far each sample was moved, [B], in this threat's norm and unit."""
-        delta = (adversarial - inputs).flatten(1)
+        delta = (lift(adversarial) - lift(inputs)).flatten(1)
         if self.norm == "linf":
             return delta.abs().amax(dim=1)
         length: Tensor = delta.norm(dim=1)
         if self.relative:
-            length /= inputs.flatten(1).norm(dim=1).clamp(min=1e-12)
+            length /= lift(inputs).flatten(1).norm(dim=1).clamp(min=1e-12)
         return length
 
     def describe(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from kdrobust.attacks.contract import check_logits, check_shapes
+from kdrobust.attacks.contract import check_logits, check_shapes, clean_logits, is_wrong
 from kdrobust.attacks.goals import cross_entropy
 from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.threat import Threat
@@ -68,13 +68,13 @@ class TransferAttack:
         made = self.attack.run(self.source, inputs, labels, keys=keys, seed=seed)
         with undisturbed(model, None, mode="eval", device=inputs.device, seed=seed), torch.no_grad():
             truth = labels.detach().long()
-            before, after = model(inputs.detach()), model(made.adversarial)
+            before, after = clean_logits(model, inputs), model(made.adversarial)
             check_logits(before, truth)
         return AttackResult(
             adversarial=made.adversarial,
             goal_start=cross_entropy(before, truth),
             goal_end=cross_entropy(after, truth),
-            fooled=after.argmax(dim=1) != truth,
+            fooled=is_wrong(after, truth),
             extra={"fooled_source": made.fooled.float()},
             notes=made.notes,
         )

@@ -117,7 +117,7 @@ def do(job: Job, root: Path) -> dict[str, Any]:
     asked = asked_teachers(config, Objective(numbers(config.method)))
     teachers = {name: find_checkpoint(config, name) for name in asked}
     begun, clock = Path(config.run.folder).exists(), time.process_time()
-    trained, result = _run(config, f"training {job.label}")
+    trained, result = _run(cfg, f"training {job.label}")
     # of a training that went on from an earlier process only a part would be counted
     cpu = {} if begun else {"training_cpu": round(time.process_time() - clock, 3)}
     place, evaluated = _evaluated(job, root, trained / student_checkpoint(cfg))
@@ -201,15 +201,15 @@ def _beside(place: Path, folder: Path, evaluated: Mapping[str, Any]) -> dict[str
     }
 
 
-def _run(config: DictConfig, what: str) -> tuple[Path, dict[str, Any]]:
-    """A resolved config's run folder and result, run now unless it is finished; its table is not printed."""
-    folder = once(config, what, together=False)
+def _run(cfg: DictConfig, what: str) -> tuple[Path, dict[str, Any]]:
+    """A composed config's run folder and result, run now unless it is finished; its table is not printed."""
+    folder = once(resolve(cfg), what, together=False)
     result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return folder, result
 
 
 def _evaluated(job: Job, root: Path, checkpoint: Path) -> tuple[Path, dict[str, Any]]:
-    return _run(resolve(evaluation_config(job, root, checkpoint)), f"evaluating {checkpoint.parent.name}")
+    return _run(evaluation_config(job, root, checkpoint), f"evaluating {checkpoint.parent.name}")
 
 
 def _tuned(job: Job, tune: Tuning, root: Path) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _tuned(job: Job, tune: Tuning, root: Path) -> dict[str, Any]:
             proposed = [f"{key}={value}" for key, value in trial.params.items()]
         cfg = tuned_config(job, root, (*proposed, f"seed={tune.seed}"))
         began, place = time.monotonic(), f"trial {number + 1} of {tune.trials}"
-        validation = _run(resolve(cfg), f"tuning {job.label}, {place}")[1]["validation"]
+        validation = _run(cfg, f"tuning {job.label}, {place}")[1]["validation"]
         score, took = float(validation["robust_accuracy"]), time.monotonic() - began
         if took > _TOLD_SECONDS:
             rest = duration(took * (tune.trials - number - 1))

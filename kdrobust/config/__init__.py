@@ -8,6 +8,7 @@ from kdrobust.config.numbers import as_number
 from kdrobust.config.paths import conf_dir, search_folders
 from kdrobust.config.resolved import DERIVED, read_resolved, require_resolved, resolved, to_text
 from kdrobust.config.resolvers import config_hash, register, run_folder
+from kdrobust.config.trust import trusted_packages, trusting
 
 __all__ = [
     "DERIVED",
@@ -29,4 +30,6 @@ __all__ = [
     "search_folders",
     "to_plain",
     "to_text",
+    "trusted_packages",
+    "trusting",
 ]

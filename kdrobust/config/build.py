@@ -12,7 +12,8 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from kdrobust.config.annotations import parameter_types, takes_number
 from kdrobust.config.numbers import as_number
 from kdrobust.config.targets import locate
-from kdrobust.errors import KdrobustError, UsageError
+from kdrobust.config.trust import trusted_packages
+from kdrobust.errors import KdrobustError, UsageError, keys_below
 
 #: Keys of a node that are instructions, not arguments.
 INSTRUCTIONS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
@@ -74,13 +75,14 @@ def numbers(node: Any) -> Any:
 
 
 def trusted_modules(node: Any) -> list[str]:
-    """The packages the root config of a node trusts beyond the allowed ones."""
+    """The packages trusted beyond the allowed ones: by a node's root config, and by `trusting`."""
     if not isinstance(node, DictConfig | ListConfig):
-        return []
+        return list(trusted_packages())
     root = node._get_root()
     named = root._get_node("trusted_modules") if isinstance(root, DictConfig) else None
     values = named if isinstance(named, ListConfig) else []
-    return [str(value) for value in values if isinstance(value, str)]
+    given = [str(value) for value in values if isinstance(value, str)]
+    return [*given, *(name for name in trusted_packages() if name not in given)]
 
 
 def instantiate(node: Any, **late: Any) -> Any:
@@ -136,7 +138,8 @@ def _wants(hints: dict[str, Any], name: Any) -> bool:
 
 def _call(target: Any, positional: Sequence[Any], arguments: dict[str, Any], key: str) -> Any:
     try:
-        return target(*positional, **arguments)
+        with keys_below(key):
+            return target(*positional, **arguments)
     except KdrobustError:
         raise
     except Exception as error:

@@ -15,7 +15,7 @@ from kdrobust.config.build import INSTRUCTIONS, trusted_modules
 from kdrobust.config.interpolations import REFERENCE, join, value_problems, walk
 from kdrobust.config.schema import schema_problems, shown
 from kdrobust.config.suggest import available, did_you_mean
-from kdrobust.config.targets import locate, signature
+from kdrobust.config.targets import below, locate, signature
 from kdrobust.errors import UsageError
 
 _MOST = 12
@@ -62,6 +62,9 @@ def _target_problems(node: DictConfig, key: str, trusted: Sequence[str]) -> list
             if not open_ended:
                 close = did_you_mean(name, named, prefix=f"{key}." if key else "")
                 takes_text = "" if close else f"; it takes {available(named)}"
+                if not below(str(path), ["kdrobust"]):
+                    # left over from the class that stood here before
+                    takes_text += f" (to leave it out: ~{full})"
                 problems.append(f"{full}: {path} takes no {name!r}{close}{takes_text}")
         elif name in hints:
             problems += _type_problems(node, name, full, hints[name])

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from omegaconf import Container, DictConfig
+from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.build import first_line
@@ -186,7 +186,7 @@ def _line(error: Exception, culprit: str | None, base: Base, loader: Any, config
         group, _, package = key.partition("@")
         return f"{culprit}: no such group{did_you_mean(group, loader.list_groups('')) or f' (@{package})'}"
     if "Could not override" in text:
-        return _cannot_override(culprit, key, value, base, loader)
+        return _cannot_override(culprit, key, value, base, loader, error)
     if "Could not delete" in text:
         return f"{culprit}: no such key or choice{_close_key(key, base())}"
     if "force-add of config groups" in text or "Multiple values for" in text:
@@ -243,7 +243,7 @@ def _close_key(key: str, base: DictConfig | None) -> str:
     return did_you_mean(leaf, siblings, prefix=prefix) or did_you_mean(key, [*keys, *_choices(base)])
 
 
-def _cannot_override(culprit: str, key: str, value: str, base: Base, loader: Any) -> str:
+def _cannot_override(culprit: str, key: str, value: str, base: Base, loader: Any, error: Exception) -> str:
     group = key.split("@")[0]
     if _options(loader, group):
         places = [choice for choice in _choices(base()) if choice.split("@")[0] == group]
@@ -254,6 +254,8 @@ def _cannot_override(culprit: str, key: str, value: str, base: Base, loader: Any
         if value.startswith("{"):
             return f"{culprit}: expected the name of an option of {key}: {available(_options(loader, group))}"
         return f"{culprit}: this stage has no choice of {group}; it has {available(_choices(base()))}"
+    if value.startswith("{") and isinstance(OmegaConf.select(base() or OmegaConf.create(), key), DictConfig):
+        return _new_within(culprit, key, error, base)
     above = key.rpartition(".")[0]
     siblings = [known for known in _keys(base()) if known.rpartition(".")[0] == above]
     close = _close_key(key, base())
@@ -261,6 +263,28 @@ def _cannot_override(culprit: str, key: str, value: str, base: Base, loader: Any
     if not siblings and above:
         return f"{key}: no such key{close}"
     return f"{key}: no such key{close}{listed} (add a new key with +{key}={value})"
+
+
+def _new_within(culprit: str, key: str, error: Exception, base: Base) -> str:
+    """A mapping is laid over the one that is there, and holds a key that one has not."""
+    missing = str(getattr(error.__cause__, "full_key", None) or "")
+    named = missing if missing.startswith(f"{key}.") else f"{key}.KEY"
+    above, _, leaf = named.rpartition(".")
+    siblings = [known.rpartition(".")[2] for known in _keys(base()) if known.rpartition(".")[0] == above]
+    close = did_you_mean(leaf, siblings, prefix=f"{above}.")
+    return f"{culprit}: {above} has no key {leaf}{close} (add a new key with +{named}={_value_at(culprit, key, named)})"
+
+
+def _value_at(culprit: str, key: str, named: str) -> str:
+    """What a mapping that was typed says of one of its keys; `...` where that is no single value."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    found: Any = OverridesParser.create().parse_override(culprit).value()
+    for piece in named.removeprefix(f"{key}.").split("."):
+        found = found.get(piece) if isinstance(found, dict) else None
+    if found is None or isinstance(found, dict | list):
+        return "..."
+    return str(found).lower() if isinstance(found, bool) else str(found)
 
 
 def _flat(error: Exception) -> str:

@@ -95,7 +95,7 @@ RULES: dict[str, Rule] = {
     "compare": Rule(accepts=_optional(_text), expected="the path of a checkpoint, auto, or null"),
     "evaluated": Rule(accepts=_optional(_text), expected="a folder, auto, or null"),
     "radii": Rule(accepts=_optional(_numbers), expected="a list of numbers or fractions, smallest first, or null"),
-    **{f"model.{key}": _TEXT_OR_NULL for key in ("robustbench", "timm", "torchscript", "import", "weights")},
+    **{f"model.{key}": _TEXT_OR_NULL for key in ("robustbench", "timm", "torchscript", "import", "weights", "prefix")},
     "model.arguments": _NODE_OR_NULL,
     "model.normalize": Rule(accepts=_optional(_mapping), expected="{mean: [...], std: [...]}, or null"),
     "model.trust": Rule(accepts=lambda value: isinstance(value, bool), expected="true or false"),

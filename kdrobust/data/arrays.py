@@ -49,6 +49,7 @@ class Arrays:
         class_names: one name a class; empty: named by number, and K is the highest training label plus one.
         bounds: (lo, hi), the range of valid values; other than [0, 1] for floating values only.
         sample_rate: values a second along the last axis, where these are recordings of sound.
+        peak: largest absolute value that each recording was scaled to; None: as recorded, or no sound.
         validation: rows of `x_train` that the source itself sets aside for validation; empty: the data module draws
             a share.
     """
@@ -61,6 +62,7 @@ class Arrays:
     class_names: tuple[str, ...] = ()
     bounds: tuple[float, float] = (0.0, 1.0)
     sample_rate: int | None = None
+    peak: float | None = None
     validation: npt.NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 

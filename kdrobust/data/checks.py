@@ -2,15 +2,71 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kdrobust.data.arrays import Arrays, Pixels
-from kdrobust.errors import DataError
+from kdrobust.data.arrays import Arrays, FilePixels, Pixels, Source
+from kdrobust.errors import DataError, KdrobustError
 
 _CHUNK = 4096
+_FIELDS = tuple(field.name for field in fields(Arrays))
+
+
+def read_source(source: Source, root: Path) -> Arrays:
+    """What a source gives, its fields of the types that `Arrays` says; the values are for `check_arrays`.
+
+    Args:
+        source: of this package, or of the user's own.
+        root: folder of downloaded data sets.
+
+    Raises:
+        DataError: code of the user's own that fails, or fields that are missing or of another type; names the source.
+    """
+    name = f"{type(source).__module__}.{type(source).__name__}"
+    what = f"data.source={name}"
+    try:
+        arrays = source.load(root)
+    except KdrobustError:
+        raise
+    except Exception as error:
+        if name.startswith("kdrobust."):
+            raise
+        known = f"; Arrays takes {', '.join(_FIELDS)}" if "Arrays.__init__" in str(error) else ""
+        line = " ".join(str(error).split())
+        raise DataError(
+            f"{what}: load failed ({type(error).__name__}: {line}){known}; HYDRA_FULL_ERROR=1 shows where"
+        ) from error
+    if not isinstance(arrays, Arrays):
+        raise DataError(f"{what}: load returned a {type(arrays).__name__}; expected kdrobust.data.Arrays")
+    return _typed(arrays, what)
+
+
+def _typed(arrays: Arrays, what: str) -> Arrays:
+    for key in ("x_train", "y_train", "x_test", "y_test", "validation"):
+        value = getattr(arrays, key)
+        if isinstance(value, np.ndarray) or (key.startswith("x_") and isinstance(value, FilePixels)):
+            continue
+        raise DataError(f"{what}: {key} is a {type(value).__name__}; expected a NumPy array")
+    names, bounds, rate = arrays.class_names, arrays.bounds, arrays.sample_rate
+    if not isinstance(names, list | tuple) or not all(isinstance(each, str) for each in names):
+        raise DataError(f"{what}: class_names is {names!r}; expected texts, one a class, or ()")
+    numbers = isinstance(bounds, list | tuple) and all(isinstance(each, int | float | np.number) for each in bounds)
+    if not numbers or len(bounds) != 2 or not bounds[0] < bounds[1]:
+        raise DataError(f"{what}: bounds is {bounds!r}; expected (lo, hi), e.g. (0.0, 1.0)")
+    if rate is not None and (not isinstance(rate, int | np.integer) or isinstance(rate, bool) or rate < 1):
+        raise DataError(f"{what}: sample_rate is {rate!r}; expected values a second, or None")
+    rows = arrays.validation
+    if rows.ndim != 1 or not np.issubdtype(rows.dtype, np.integer):
+        raise DataError(f"{what}: validation has dtype {rows.dtype} and shape {rows.shape}; expected rows of x_train")
+    if len(rows) and (rows.min() < 0 or rows.max() >= len(arrays.x_train) or len(np.unique(rows)) < len(rows)):
+        raise DataError(f"{what}: validation names rows twice, or beyond the {len(arrays.x_train)} of x_train")
+    low, high = (float(each) for each in bounds)
+    whole = None if rate is None else int(rate)
+    return replace(arrays, origin=str(arrays.origin), class_names=tuple(names), bounds=(low, high), sample_rate=whole)
 
 
 def check_arrays(arrays: Arrays, *, unlabelled: bool = False) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +13,7 @@ import numpy.typing as npt
 
 from kdrobust.data.arrays import Arrays
 from kdrobust.errors import DataError
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
-_GREY = ("1", "L", "LA")
-_COLOUR = ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
+from kdrobust.media.images import SUFFIXES, read_bytes, read_header, read_image
 
 
 @dataclass(kw_only=True)
@@ -42,26 +38,12 @@ class ImageFiles:
     def __getitem__(self, places: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         images = np.empty((len(places), *self.shape[1:]), dtype=np.uint8)
         for row, place in enumerate(places):
-            images[row] = self._decode(self.paths[int(place)])
+            images[row] = read_image(self.paths[int(place)], self.shape[1:], resize=True)
         return images
 
     def digest(self) -> str:
         """Sha256 over names and bytes of the files, and the size they are brought to."""
         return self.content
-
-    def _decode(self, path: Path) -> npt.NDArray[Any]:
-        from PIL import Image
-
-        channels, height, width = self.shape[1:]
-        try:
-            with Image.open(path) as file:
-                image = file.convert("L" if channels == 1 else "RGB")
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"{path}: cannot be decoded ({_reason(error)}); replace or remove it") from None
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
-        return pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +58,8 @@ class ImageFolder:
     """`<path>/train/<class>/*.png` and `<path>/test/<class>/*.png`.
 
     Classes are the folders' names in alphabetical order. All images become grey (1 channel) if all are grey, and RGB
-    otherwise; an alpha channel is dropped. With `data.loader=workers` they are decoded as batches need them.
+    otherwise; an alpha channel is dropped, and EXIF's orientation is heeded. With `data.loader=workers` they are
+    decoded as batches need them.
 
     Args:
         path: the folder, relative to the working directory.
@@ -159,20 +142,14 @@ class ImageFolder:
         return names["train"]
 
     def _header(self, path: Path, label: int, state: Any) -> _Header:
-        from PIL import Image
-
-        try:
-            content = path.read_bytes()
-            with Image.open(io.BytesIO(content)) as image:
-                width, height, mode = image.width, image.height, image.mode
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"{path}: no readable image ({_reason(error)}); replace or remove it") from None
-        if mode not in (*_GREY, *_COLOUR):
-            raise DataError(f"{path}: pixels of type {mode} have more than 8 bits; convert it to 8-bit grey or RGB")
+        content = read_bytes(path)
+        header = read_header(path, content)
         name = path.relative_to(self.path).as_posix()
         state.update(f"{name}\0{label}\0{len(content)}\0".encode())
         state.update(content)
-        return _Header(path=path, label=label, size=(height, width), grey=mode in _GREY)
+        if header.orientation != 1:
+            state.update(f"\0orientation {header.orientation}".encode())
+        return _Header(path=path, label=label, size=header.size, grey=header.grey)
 
     def _size(self, headers: Sequence[_Header]) -> tuple[int, int]:
         if self.size is not None:
@@ -185,9 +162,3 @@ class ImageFolder:
                     f"{first.size[0]}x{first.size[1]}; set data.source.size={min(first.size)} to resize all"
                 )
         return first.size
-
-
-def _reason(error: Exception) -> str:
-    # PIL's "cannot identify image file <_io.BytesIO ...>" names an object, not a reason
-    text = str(error).split("<_io")[0].strip()
-    return text or type(error).__name__

@@ -17,14 +17,14 @@ from torch.utils.data import DataLoader
 from kdrobust.data.arrays import Arrays, Source, content_hash
 from kdrobust.data.augmentation import Augment, Augmentation
 from kdrobust.data.batch import UNKNOWN, Batch
-from kdrobust.data.checks import check_arrays
+from kdrobust.data.checks import check_arrays, read_source
 from kdrobust.data.dataset import BatchDataset, as_it_is
 from kdrobust.data.partition import SPLITS, partition
 from kdrobust.data.splits import Split, channel_statistics, make_split, to_unit
 from kdrobust.data.transformed import transformed
 from kdrobust.distributed.sampler import ShuffledBatches, UnpaddedDistributedSampler, position
 from kdrobust.errors import CheckpointError, DataError, UsageError
-from kdrobust.randomness import address
+from kdrobust.randomness import address, generator
 from kdrobust.spec import InputSpec
 
 #: How many training images kept on disk are read for their mean and standard deviation.
@@ -106,7 +106,11 @@ class DataModule(pl.LightningDataModule):
         self.validation_fraction = validation_fraction
         self.seed = seed
         self.split_seed = split_seed
-        chain = [] if augmentation is None else [augmentation] if callable(augmentation) else list(augmentation)
+        several = isinstance(augmentation, Sequence) and not isinstance(augmentation, str)
+        chain: list[Any] = list(augmentation) if several else [] if augmentation is None else [augmentation]
+        for step in chain:
+            if not callable(step):
+                raise ValueError(_no_augmentation(step))
         self.augmentations: list[Augment] = [step for step in chain if getattr(step, "active", True)]
         self.loader = loader
         self.num_workers = num_workers
@@ -130,7 +134,7 @@ class DataModule(pl.LightningDataModule):
         """
         if self._spec is not None:
             return
-        arrays = self.source.load(self.root)
+        arrays = read_source(self.source, self.root)
         if self.unlabelled:
             arrays = replace(arrays, y_train=np.full(len(arrays.x_train), UNKNOWN, dtype=np.int64))
         classes = check_arrays(arrays, unlabelled=self.unlabelled)
@@ -163,6 +167,7 @@ class DataModule(pl.LightningDataModule):
             class_names=names,
             bounds=arrays.bounds,
             sample_rate=arrays.sample_rate,
+            peak=arrays.peak,
         )
 
     def _hash(self, arrays: Arrays) -> str:
@@ -247,6 +252,8 @@ class DataModule(pl.LightningDataModule):
         batches = ShuffledBatches(size=samples, batch_size=self.batch_size, seed=self.seed)
         # the loader that training goes on with; later ones (for statistics of the whole set) leave nothing out
         batches.trained, self._trained = self._trained, (0, 0)
+        # processes that read ahead begin with the loader's iterator, before Lightning says which epoch it is
+        batches.set_epoch(batches.trained[0])
         return self._load("train", batches)
 
     def state_dict(self) -> dict[str, Any]:
@@ -291,6 +298,9 @@ class DataModule(pl.LightningDataModule):
             collate_fn=as_it_is,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            # an iterator draws a number for its workers: not from the generator that a model's dropout reads next, as a
+            # resumed epoch makes its iterator at another place than an uninterrupted one
+            generator=generator(self.seed, "loader"),
         )
 
     def process(self, batch: Batch, *, training: bool, epoch: int = 0, dtype: torch.dtype = torch.float32) -> Batch:
@@ -321,3 +331,15 @@ class DataModule(pl.LightningDataModule):
             epoch=int(trainer.current_epoch),
             dtype=torch.float64 if double else torch.float32,
         )
+
+
+def _no_augmentation(step: Any) -> str:
+    if not isinstance(step, Mapping):
+        return f"augmentation: expected augmentations or null, got {step!r}"
+    inside = ",".join(
+        f"{key}:{str(value).lower() if isinstance(value, bool) else value}" for key, value in step.items()
+    )
+    return (
+        f"augmentation: {dict(step)} names no class; write "
+        f"'data.augmentation={{_target_:kdrobust.data.Augmentation{',' if inside else ''}{inside}}}'"
+    )

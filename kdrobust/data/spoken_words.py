@@ -10,7 +10,7 @@ import numpy as np
 
 from kdrobust.data.arrays import Arrays
 from kdrobust.data.recordings import Parts, Recording, list_recordings, part_by_index, part_by_lists, part_by_speaker
-from kdrobust.data.wav import Format, WavFiles
+from kdrobust.media.wav import Format, WavFiles
 
 SPLITS = ("speaker", "index", "lists")
 
@@ -115,6 +115,7 @@ class SpokenWords:
             class_names=tuple(words),
             bounds=(-1.0, 1.0),
             sample_rate=self.format.sample_rate,
+            peak=self.format.peak,
             validation=np.array(parts.validation, dtype=np.int64),
         )
 

@@ -54,6 +54,7 @@ def transformed(arrays: Arrays, factory: Callable[..., nn.Module], classes: int)
         class_names=arrays.class_names,
         bounds=arrays.bounds,
         sample_rate=arrays.sample_rate,
+        peak=arrays.peak,
     )
     transform = build_transform(factory, spec, "data.transform")
 
@@ -74,4 +75,5 @@ def transformed(arrays: Arrays, factory: Callable[..., nn.Module], classes: int)
         x_test=passed(arrays.x_test, "test"),
         bounds=given.bounds,
         sample_rate=given.sample_rate,
+        peak=given.peak,
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdrobust.config.suggest import did_you_mean
 from kdrobust.errors import UsageError
-from kdrobust.serving.words import count, truth
+from kdrobust.serving.words import count, packages, truth
 
 if TYPE_CHECKING:
     from kdrobust.detection.roc import Scores
@@ -33,6 +33,7 @@ _HELP = """kdrobust detect checkpoint=best.ckpt input=FOLDER|FILE|ARRAYS output=
   resize=      true: bring image files of another size to the detector's (bilinear, itself a shift it may flag)
   batch_size=  images at once (512)
   threads=     CPU threads
+  trusted_modules=  packages of your own that the checkpoint's networks come from, e.g. trusted_modules=[acme]
 
   An attacker who knows the detector passes it: see docs/detection.md and its evaluation.
 
@@ -53,6 +54,7 @@ class _Wish:
     resize: bool = False
     batch_size: int = 512
     threads: int | None = None
+    trusted_modules: tuple[str, ...] = ()
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -73,6 +75,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         print(_HELP)
         return 0
     wish = _parse(arguments)
+    from kdrobust.config import trusting
     from kdrobust.detection.calibration import read_calibration
     from kdrobust.detection.pairs import CLASSES
     from kdrobust.detection.stream import Parts, check_scores_output, score_all, write_scores
@@ -85,7 +88,8 @@ def main(arguments: Sequence[str] = ()) -> int:
 
     output = Path(wish.output).expanduser()
     check_scores_output(output)
-    student = Student(TorchModel.of_checkpoint(Path(wish.checkpoint).expanduser()))
+    with trusting(wish.trusted_modules):
+        student = Student(TorchModel.of_checkpoint(Path(wish.checkpoint).expanduser()))
     if student.class_names != CLASSES:
         raise UsageError(
             f"checkpoint={wish.checkpoint}: no detector (its classes are {', '.join(student.class_names[:4])} ...); "
@@ -155,7 +159,9 @@ def _parse(arguments: Sequence[str]) -> _Wish:
     return wish
 
 
-def _value(key: str, text: str) -> str | bool | int | float:
+def _value(key: str, text: str) -> str | bool | int | float | tuple[str, ...]:
+    if key == "trusted_modules":
+        return packages("detect", key, text)
     if key == "resize":
         return truth("detect", key, text)
     if key == "threshold_on" and text not in ("clean", "natural"):

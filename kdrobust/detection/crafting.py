@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from kdrobust.attacks import AttackResult
+from kdrobust.attacks import AttackResult, check_answers
 from kdrobust.evaluation.store import PartialFile
 from kdrobust.version import __version__
 
@@ -75,6 +75,9 @@ def craft(
         seed: address of the random draws.
         batch_size: inputs at once; changes no example.
         device: where to compute.
+
+    Raises:
+        AttackError: the attack made inputs that hold NaN.
     """
     question = {
         "attack": attack.describe(),
@@ -95,6 +98,7 @@ def craft(
     for rows in torch.split(torch.arange(len(labels)), batch_size):
         chosen = [values[rows].to(device) for values in (inputs, labels, keys)]
         parts.append(attack.run(model, chosen[0], chosen[1], keys=chosen[2], seed=seed))
+        check_answers(parts[-1].adversarial, attack=name)
         done += len(rows)
         if time.monotonic() - last >= _SECONDS:
             last = time.monotonic()

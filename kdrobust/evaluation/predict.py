@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from kdrobust.attacks.contract import clean_logits
+
 
 def to_unit(inputs: Tensor, device: torch.device | str) -> Tensor:
     """Inputs as float32 in [0, 1] on the device; uint8 counts as 0 .. 255."""
@@ -52,8 +54,13 @@ def connected(model: nn.Module, inputs: Tensor) -> nn.Module:
     Args:
         model: in eval mode.
         inputs: a few inputs in [0, 1].
+
+    Raises:
+        AttackError: the model changes its input in place.
     """
     with torch.inference_mode(False), torch.enable_grad():
+        # a graph refuses to be built where the model writes into x, with an error that names no remedy
+        clean_logits(model, inputs[:2])
         x = inputs[:2].clone().requires_grad_(True)
         logits = model(x)
         if logits.requires_grad:

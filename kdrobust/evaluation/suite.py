@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kdrobust.errors import AttackError
+from kdrobust.attacks import check_answers
+from kdrobust.errors import AttackError, keys_below
 from kdrobust.evaluation.answers import answers
 from kdrobust.evaluation.checks import CheckSettings, run_checks
 from kdrobust.evaluation.outcome import AttackOutcome, Evaluation, Floats, attack_seed
@@ -88,7 +89,7 @@ def evaluate(
         store: where finished attacks are kept, and found again by an evaluation that goes on after a kill.
 
     Raises:
-        AttackError: inputs or a model no attack can be run on honestly.
+        AttackError: inputs or a model no attack can be run on honestly, or an attack or answers that are NaN.
         ValueError: lengths that differ, a batch size below 1, an attack called `clean`, `worst_case` or like a field.
     """
     _check_arguments(inputs, labels, indices, attacks, batch_size)
@@ -194,10 +195,18 @@ def _clean_verdicts(
         logits = predict(model, inputs)
         if logits.dim() != 2 or len(logits) != len(labels):
             raise AttackError(f"model: expected logits of shape [B, K], got {tuple(logits.shape)}")
+        if bool(logits.isnan().any()):
+            raise AttackError("the model's logits are NaN on clean inputs; check its weights")
         verdicts[rows] = (logits.argmax(dim=1) == labels).cpu()
         _note(answered, answers(logits, labels), rows, len(samples))
         tell("clean", int(rows[-1]) + 1, len(samples))
     return verdicts, answered
+
+
+def _place(name: str, spec: Mapping[str, Any]) -> str:
+    """Where a suite's config holds an attack; the examples of one entry of `transfer` are shown once a source."""
+    source = spec.get("source", {}).get("name") if spec.get("black_box") else None
+    return f"attacks.{name}" if source is None else f"transfer.{name.removesuffix(f'_from_{source}')}"
 
 
 def _note(columns: dict[str, Floats], values: Mapping[str, Tensor], rows: Tensor, n: int) -> None:
@@ -235,9 +244,11 @@ def _attack_all(
     further: dict[str, Any] = {"partial": partial} if getattr(attack, "resumable", False) and partial else {}
     for rows in _pieces(standing, size):
         inputs, labels, keys = samples.batch(rows)
-        result = attack.run(model, inputs, labels, keys=keys, seed=seed, **further)
+        with keys_below(f"evaluation.{_place(name, spec)}"):
+            result = attack.run(model, inputs, labels, keys=keys, seed=seed, **further)
         adversarial, fooled = result.adversarial, result.fooled.to(labels.device)
         logits = predict_all(model, adversarial, batch_size)
+        check_answers(adversarial, logits, attack=f"attack {name}")
         again = logits.argmax(dim=1) != labels
         at = rows.numpy()
         away = _distance(adversarial.double(), inputs.double(), told)

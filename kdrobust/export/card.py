@@ -34,6 +34,9 @@ def model_card(result: Mapping[str, Any], *, training: Mapping[str, Any] | None 
             there is none.
     """
     told = result["export"]
+    call = "predict(images)   # uint8, or floats in [0, 1]"
+    if told.get("sample_rate") is not None:
+        call = f"predict(signals)   # floats in {_range(told)}; wav files: kdrobust predict"
     parts = [
         f"# {escape(result['name'])}",
         "",
@@ -52,7 +55,7 @@ def model_card(result: Mapping[str, Any], *, training: Mapping[str, Any] | None 
         "import kdrobust",
         "",
         f'student = kdrobust.load("{told["file"]}"{", trust=True" if told["format"] != "onnx" else ""})',
-        "prediction = student.predict(images)   # uint8, or floats in [0, 1]",
+        f"prediction = student.{call}",
         "print(prediction.names, prediction.confidence)",
         "```",
         "",
@@ -65,11 +68,21 @@ def _section(title: str, lines: Iterator[str]) -> list[str]:
     return ["", f"## {title}", "", *(f"- {line}" for line in lines)]
 
 
+def _range(told: Mapping[str, Any]) -> str:
+    low, high = told.get("value_range", (0.0, 1.0))
+    return f"[{low:g}, {high:g}]"
+
+
 def _what(result: Mapping[str, Any]) -> Iterator[str]:
     told = result["export"]
     names = [escape(name) for name in told["class_names"][:_MOST_NAMES]]
     more = f" … ({len(told['class_names'])} in all)" if len(told["class_names"]) > len(names) else ""
-    yield f"Input: {' × '.join(map(str, told['shape']))}, float32 in [0, 1]; normalisation is inside the model."
+    sound = ""
+    if (rate := told.get("sample_rate")) is not None:
+        peak = "" if told.get("peak") is None else f", each scaled to a largest absolute value of {told['peak']:g}"
+        sound = f" of sound, {rate} samples a second{peak}"
+    shape = " × ".join(map(str, told["shape"]))
+    yield f"Input: {shape}{sound}, float32 in {_range(told)}; normalisation is inside the model."
     yield f"Output: logits of {len(told['class_names'])} classes: {', '.join(names)}{more}"
     yield f"File: {told['file_bytes']:,} bytes, sha256 `{told['sha256']}`"
     yield f"Made from the checkpoint with sha256 `{result['checkpoint']['sha256']}`"

@@ -3,6 +3,7 @@
 from kdrobust.models.checkpoint import (
     check_class_names,
     check_form,
+    check_network,
     check_spec,
     checkpoint_payload,
     file_hash,
@@ -52,6 +53,7 @@ __all__ = [
     "check_answers",
     "check_class_names",
     "check_form",
+    "check_network",
     "check_spec",
     "checkpoint_payload",
     "file_hash",

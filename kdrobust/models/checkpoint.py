@@ -8,7 +8,7 @@ import importlib
 import pickle
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from kdrobust.errors import CheckpointError
+from kdrobust.config.build import first_line, instantiate
+from kdrobust.config.targets import ALLOWED, below, refuse
+from kdrobust.config.trust import trusted_packages
+from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.models.classifier import Classifier
 from kdrobust.spec import InputSpec
 from kdrobust.tracking import damage
@@ -25,6 +28,8 @@ FORMAT = 1
 _REMEDY = "data=... must name what it was trained on"
 _PREFIX = "model."
 _NETWORKS = "kdrobust.models."
+#: What a trusted network may be made of beside its own package.
+_PARTS = ("torch.nn", "kdrobust.models")
 
 
 def checkpoint_payload(
@@ -122,11 +127,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 def _is_spec(value: Any) -> bool:
     if not isinstance(value, dict) or not {"shape", "classes"} <= set(value) <= set(InputSpec.__dataclass_fields__):
         return False
-    lists = [value[key] for key in set(value) - {"classes", "sample_rate"}]
+    lists = [value[key] for key in set(value) - {"classes", "sample_rate", "peak"}]
     whole = all(isinstance(each, list) for each in lists) and isinstance(value["classes"], int)
-    rate = value.get("sample_rate")
+    rate, peak = value.get("sample_rate"), value.get("peak")
     positive = [*value["shape"], *([] if rate is None else [rate])] if whole else []
-    return whole and all(isinstance(number, int) and number > 0 for number in positive)
+    loud = peak is None or (isinstance(peak, float) and 0 < peak <= 1)
+    return whole and loud and all(isinstance(number, int) and number > 0 for number in positive)
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping[str, Any], path: str | Path) -> None:
@@ -218,22 +224,74 @@ def check_class_names(own: InputSpec, spec: InputSpec, what: str, *, remedy: str
             raise CheckpointError(f"{what}: its class {place} is {mine!r}, the data call it {theirs!r}; {remedy}")
 
 
-def _build(node: Mapping[str, Any], spec: InputSpec, path: str | Path) -> nn.Module:
-    target = str(node.get("_target_", ""))
-    module, _, name = target.rpartition(".")
-    if not (module + ".").startswith(_NETWORKS) or "_target_" in str([v for k, v in node.items() if k != "_target_"]):
-        raise CheckpointError(
-            f"{path}: names the network {target!r}; only networks of kdrobust.models are rebuilt from it"
-        )
-    package = importlib.import_module("kdrobust.models")
-    factory = getattr(package, name, None)
-    if not (isinstance(factory, type) and issubclass(factory, nn.Module)):
-        raise CheckpointError(f"{path}: names the network {target!r}, which this version does not have")
-    arguments = {key: value for key, value in node.items() if not key.startswith("_")}
+def check_network(checkpoint: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse a checkpoint whose network may not be rebuilt; nothing it names is imported.
+
+    Args:
+        checkpoint: what `read_checkpoint` gave.
+        path: the checkpoint's, for the refusal.
+
+    Raises:
+        CheckpointError: its network is neither of `kdrobust.models` nor of a package that is trusted, see
+            `kdrobust.config.trusting`.
+    """
+    node = checkpoint["kdrobust"]["model"]["network"]
+    target = str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
+    inner = list(_targets([value for key, value in node.items() if key != "_target_"])) if target else []
+    # a user who trusts torch for a loss of its own has not said that a file may call torch.hub.load
+    libraries = {name.split(".")[0] for name in ALLOWED}
+    trusted = [name for name in trusted_packages() if name.split(".")[0] not in libraries]
+    if below(target, trusted):
+        strange = [name for name in inner if not below(name, (*_PARTS, *trusted))]
+        named = strange[0] if strange else None
+    else:
+        named = target if inner or not target.startswith(_NETWORKS) else None
+    if named is None:
+        return
+    root = named.split(".")[0]
+    own = root not in libraries and refuse(named, [root]) is None
+    remedy = f"; if you know this package, add trusted_modules=[{root}]" if own else ""
+    raise CheckpointError(
+        f"{path}: names the network {named!r}; only networks of kdrobust.models and of packages you trust are rebuilt "
+        f"from it{remedy}"
+    )
+
+
+def _targets(value: Any) -> Iterator[str]:
+    """Every `_target_` within plain values."""
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            yield str(value["_target_"])
+        value = [item for key, item in value.items() if key != "_target_"]
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _targets(item)
+
+
+def _build(checkpoint: Mapping[str, Any], spec: InputSpec, path: str | Path) -> nn.Module:
+    check_network(checkpoint, path)
+    node = checkpoint["kdrobust"]["model"]["network"]
+    target = str(node["_target_"])
+    if target.startswith(_NETWORKS):
+        factory = getattr(importlib.import_module("kdrobust.models"), target.rpartition(".")[2], None)
+        if not (isinstance(factory, type) and issubclass(factory, nn.Module)):
+            raise CheckpointError(f"{path}: names the network {target!r}, which this version does not have")
+        arguments = {key: value for key, value in node.items() if not key.startswith("_")}
+        try:
+            return factory(spec=spec, **arguments)
+        except TypeError as error:
+            raise CheckpointError(f"{path}: its network {target} does not fit this version ({error})") from None
     try:
-        return factory(spec=spec, **arguments)
-    except TypeError as error:
-        raise CheckpointError(f"{path}: its network {target} does not fit this version ({error})") from None
+        network = instantiate({**node, "_partial_": True})(spec=spec)
+    except UsageError as error:
+        raise CheckpointError(f"{path}: its network {target} cannot be made ({error})") from error
+    except Exception as error:  # whatever code of the user's own stumbles over
+        raise CheckpointError(
+            f"{path}: its network {target} cannot be made ({type(error).__name__}: {first_line(error)})"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise CheckpointError(f"{path}: its network {target} made a {type(network).__name__}, not a torch.nn.Module")
+    return network
 
 
 def restore_classifier(path: str | Path, checkpoint: Mapping[str, Any] | None = None) -> Classifier:
@@ -244,13 +302,14 @@ def restore_classifier(path: str | Path, checkpoint: Mapping[str, Any] | None = 
         checkpoint: what `read_checkpoint` has read there already; read here without.
 
     Raises:
-        CheckpointError: see `read_checkpoint`; or a network that is not one of `kdrobust.models`.
+        CheckpointError: see `read_checkpoint`; or a network that is neither of `kdrobust.models` nor of a package that
+            is trusted, see `kdrobust.config.trusting`.
     """
     if checkpoint is None:
         checkpoint = read_checkpoint(path)
-    spec, stored = stored_spec(checkpoint), checkpoint["kdrobust"]["model"]
+    spec = stored_spec(checkpoint)
     with torch.random.fork_rng(devices=[]):
-        network = _build(stored["network"], spec, path)
-    model = Classifier(network, spec=spec, normalize=bool(stored["normalize"]))
+        network = _build(checkpoint, spec, path)
+    model = Classifier(network, spec=spec, normalize=bool(checkpoint["kdrobust"]["model"]["normalize"]))
     load_weights(model, checkpoint, path)
     return model

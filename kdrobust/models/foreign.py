@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from kdrobust.config.targets import locate
-from kdrobust.errors import CheckpointError, UsageError
+from kdrobust.errors import CheckpointError, KdrobustError, UsageError
 from kdrobust.models.classifier import Classifier
 from kdrobust.models.convnet import image_shape
+from kdrobust.models.inplace import IN_PLACE, answer_of_copy
 from kdrobust.models.state import load_state, one_line
 from kdrobust.models.timm import timm_library
 from kdrobust.spec import InputSpec
@@ -27,6 +28,7 @@ def load_timm(
     weights: str | Path | None = None,
     arguments: Mapping[str, Any] | None = None,
     trust: bool = False,
+    prefix: str | None = None,
 ) -> nn.Module:
     """A trained timm model.
 
@@ -36,6 +38,7 @@ def load_timm(
         weights: a file for `load_state`; otherwise `arguments` need `pretrained: true`, which fetches timm's.
         arguments: further arguments of `timm.create_model`.
         trust: unpickle the weights even if they hold more than data.
+        prefix: what the model's names begin with in the weights' file; None: found out, see `load_state`.
 
     Raises:
         UsageError: timm is not installed, knows no such model or argument, or nothing says where weights come from.
@@ -52,7 +55,7 @@ def load_timm(
         channels, _, _ = image_shape(spec, "model.timm")
         given = {"in_chans": channels, "num_classes": spec.classes, **given, "pretrained": False}
     model = _made(library.create_model, f"model.timm={name}", name, **given)
-    return model if weights is None else load_state(model, weights, trust=trust)
+    return model if weights is None else load_state(model, weights, trust=trust, prefix=prefix)
 
 
 def load_torchscript(path: str | Path, *, trust: bool) -> nn.Module:
@@ -91,6 +94,7 @@ def load_imported(
     arguments: Mapping[str, Any] | None = None,
     trusted: Sequence[str] = (),
     trust: bool = False,
+    prefix: str | None = None,
 ) -> nn.Module:
     """What a function or class of a package returns.
 
@@ -100,6 +104,7 @@ def load_imported(
         arguments: what the function is called with.
         trusted: packages that may be imported beside those every config may point into.
         trust: unpickle the weights even if they hold more than data.
+        prefix: what the model's names begin with in the weights' file; None: found out, see `load_state`.
 
     Raises:
         UsageError: the path lies outside trusted packages, leads nowhere, or does not make an `nn.Module`.
@@ -113,7 +118,7 @@ def load_imported(
     model = _made(factory, key, **dict(arguments or {}))
     if not isinstance(model, nn.Module):
         raise UsageError(f"{key}: it made a {type(model).__name__}, not a torch.nn.Module")
-    return model if weights is None else load_state(model, weights, trust=trust)
+    return model if weights is None else load_state(model, weights, trust=trust, prefix=prefix)
 
 
 def normalised(network: nn.Module, *, spec: InputSpec, normalize: Mapping[str, Sequence[float]] | None) -> Classifier:
@@ -137,7 +142,14 @@ def normalised(network: nn.Module, *, spec: InputSpec, normalize: Mapping[str, S
     return Classifier(network, spec=replace(spec, mean=mean, std=std), normalize=True)
 
 
-def check_answers(model: nn.Module, inputs: Tensor, *, classes: int, what: str) -> Tensor:
+def check_answers(
+    model: nn.Module,
+    inputs: Tensor,
+    *,
+    classes: int,
+    what: str,
+    remedy: str = "data=... must name what it was trained on",
+) -> Tensor:
     """A model's answers to a few inputs, if they are logits of these classes.
 
     Args:
@@ -145,22 +157,27 @@ def check_answers(model: nn.Module, inputs: Tensor, *, classes: int, what: str) 
         inputs: [B, ...] in [0, 1].
         classes: K of the data.
         what: the key and value that named the model.
+        remedy: what to do about another class count.
 
     Returns:
         Logits [B, K].
 
     Raises:
-        CheckpointError: it does not take these inputs, returns no tensor [B, K], or has another class count or no
-            parameters.
+        CheckpointError: it does not take these inputs or changes them in place, returns no tensor [B, K], or has
+            another class count or no parameters.
     """
     if next(model.parameters(), None) is None:
-        raise CheckpointError(f"{what}: the model has no parameters; a script must be saved without torch.jit.freeze")
+        raise CheckpointError(f"{what}: the model has no parameters; save a script without torch.jit.freeze")
     shape = tuple(inputs.shape[1:])
     try:
         with torch.no_grad():
-            logits = model(inputs)
-    except (RuntimeError, ValueError, TypeError, LookupError, AssertionError) as error:
-        raise CheckpointError(f"{what}: the model does not take inputs {shape} ({one_line(error)})") from None
+            logits, written = answer_of_copy(model, inputs)
+    except KdrobustError:
+        raise
+    except Exception as error:  # whatever code of the user's own stumbles over
+        raise CheckpointError(f"{what}: the model does not take inputs {shape} ({one_line(error)})") from error
+    if written:
+        raise CheckpointError(f"{what}: {IN_PLACE}")
     if not isinstance(logits, Tensor):
         raise CheckpointError(
             f"{what}: the model returns a {type(logits).__name__}; expected a tensor of logits [B, K]"
@@ -169,10 +186,7 @@ def check_answers(model: nn.Module, inputs: Tensor, *, classes: int, what: str) 
         found = tuple(logits.shape)
         raise CheckpointError(f"{what}: the model returns {found} for {len(inputs)} inputs; expected logits [B, K]")
     if logits.shape[1] != classes:
-        raise CheckpointError(
-            f"{what}: the model has {logits.shape[1]} classes, the data have {classes}; data=... must name what it was "
-            "trained on"
-        )
+        raise CheckpointError(f"{what}: the model has {logits.shape[1]} classes, the data have {classes}; {remedy}")
     return logits
 
 

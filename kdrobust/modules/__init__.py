@@ -11,6 +11,7 @@ from kdrobust.modules.progress import ProgressLines
 from kdrobust.modules.resume import ResumePoint, find_resume_point, place_of
 from kdrobust.modules.schedulers import multistep
 from kdrobust.modules.sharing import SharedAnswers
+from kdrobust.modules.steps import IncompleteTrainingError, StepCount, is_over
 from kdrobust.modules.teacher import TeacherModule
 from kdrobust.modules.unprofiled import Unprofiled
 from kdrobust.modules.validation import CollapseWarning, RobustValidation
@@ -20,6 +21,7 @@ __all__ = [
     "CheckpointFile",
     "CollapseWarning",
     "DistillationModule",
+    "IncompleteTrainingError",
     "NonFinite",
     "OverfittingWarning",
     "ProgressLines",
@@ -27,11 +29,13 @@ __all__ = [
     "RobustModule",
     "RobustValidation",
     "SharedAnswers",
+    "StepCount",
     "TeacherModule",
     "TrainingError",
     "Unprofiled",
     "WeightPerturbation",
     "find_resume_point",
+    "is_over",
     "multistep",
     "place_of",
 ]

@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kdrobust.attacks import GradientAttack, NoAttack
+from kdrobust.attacks import GradientAttack, NoAttack, check_answers
 from kdrobust.data.batch import Batch
 from kdrobust.losses.collective import global_sum, is_distributed
 from kdrobust.modules.checkpoint_file import checkpoint_content
@@ -157,6 +157,7 @@ class AveragedWeights(pl.Callback):
             return
         with trainer.precision_plugin.forward_context():
             attacked = pl_module.craft(self.attack, batch, where=VALIDATION, model=self.averaged)
+            check_answers(attacked, attack="validation")
             with torch.no_grad():
                 hits = [
                     (self.averaged(inputs).argmax(dim=1) == batch.labels).sum() for inputs in (batch.inputs, attacked)

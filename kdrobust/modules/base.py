@@ -9,7 +9,6 @@ from typing import Any, cast
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric
 
 from kdrobust.attacks import GradientAttack, NoAttack
 from kdrobust.attacks.undisturbed import seed_generators
@@ -18,6 +17,8 @@ from kdrobust.distributed import shard_frozen
 from kdrobust.errors import KdrobustError
 from kdrobust.losses import Objective, ObjectiveResult
 from kdrobust.modules.means import EpochMeans
+from kdrobust.modules.metrics import MeanOrZero
+from kdrobust.modules.steps import is_over
 from kdrobust.randomness import address
 from kdrobust.views import Views
 
@@ -86,7 +87,7 @@ class RobustModule(pl.LightningModule):
         self.means = EpochMeans()
         #: False where a callback decides, see `NonFinite`.
         self.stops_at_nonfinite = True
-        self.metrics = nn.ModuleDict({name: MeanMetric() for name in self.metric_names()})
+        self.metrics = nn.ModuleDict({name: MeanOrZero() for name in self.metric_names()})
 
     def metric_names(self) -> tuple[str, ...]:
         """Validation metrics, logged as `val/<name>`: shares in [0, 1]."""
@@ -112,6 +113,9 @@ class RobustModule(pl.LightningModule):
         settings = {"scheduler": scheduler, "interval": self._scheduler.get("interval", "epoch")}
         if self._scheduler.get("monitor"):
             settings["monitor"] = self._scheduler["monitor"]
+            if str(settings["monitor"]).startswith("val/"):
+                # an epoch that is not validated has nothing to say about a plateau
+                settings["frequency"] = self.trainer.check_val_every_n_epoch
         return {"optimizer": optimizer, "lr_scheduler": settings}
 
     def on_fit_start(self) -> None:
@@ -202,6 +206,8 @@ class RobustModule(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Let the objective's statistics over the epoch take effect."""
         self.objective.end_epoch()
+        # what a validation within the epoch has ended had no last batch to log them at
+        self.log_dict(self.means.take(self.device), on_step=False, on_epoch=True, batch_size=1)
 
     def on_train_start(self) -> None:
         """Address what the first step's model draws, see `on_train_batch_end`."""
@@ -262,13 +268,7 @@ class RobustModule(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """Log the epoch's means after its last step, before validation and what reads them."""
         self._address_draws()
-        trainer = self.trainer
-        limit = trainer.max_steps
-        if (
-            batch_idx + 1 >= trainer.num_training_batches
-            or (trainer.should_stop and trainer.fit_loop._can_stop_early)
-            or 0 <= limit <= trainer.global_step
-        ):
+        if batch_idx + 1 >= self.trainer.num_training_batches or is_over(self.trainer):
             if self.stops_at_nonfinite:
                 self._look()
             self.log_dict(self.means.take(self.device), on_step=False, on_epoch=True, batch_size=1)
@@ -288,7 +288,7 @@ class RobustModule(pl.LightningModule):
 
     def update(self, name: str, hits: Tensor) -> None:
         """Add samples' hits ([n] bool) to a metric and log it; torchmetrics reduces over processes."""
-        metric = cast("MeanMetric", self.metrics[name])
+        metric = cast("MeanOrZero", self.metrics[name])
         if hits.numel():
             metric.update(hits.float())
         self.log(f"val/{name}", metric, on_step=False, on_epoch=True, batch_size=max(1, hits.numel()))

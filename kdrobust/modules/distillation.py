@@ -22,7 +22,8 @@ class DistillationModule(RobustModule):
       KL(T(x') ‖ S(x'));
     - `val/robust_agreement`, the share of samples whose adversarial example the student answers as the teacher answers
       the clean input: S(x') as T(x), what `val/robust_accuracy` is with the teacher in the labels' place;
-    - `val/transferability`, the share of the examples that fool the student and fool the teacher too.
+    - `val/transferability`, the share of the examples that fool the student and fool the teacher too; 0 where none
+      fools the student.
     """
 
     def metric_names(self) -> tuple[str, ...]:

@@ -10,11 +10,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch.distributed as dist
+from pytorch_lightning.loops.loop import _Loop
 from torch import Tensor
 
 from kdrobust.errors import CheckpointError, StoppedError
 from kdrobust.losses.collective import is_distributed
 from kdrobust.models import read_checkpoint
+from kdrobust.modules.steps import is_over
 from kdrobust.modules.stopping import StopRequest
 from kdrobust.tracking import damage
 from kdrobust.tracking.metrics import MetricsCsv
@@ -85,7 +87,7 @@ class ResumePoint(pl.callbacks.Checkpoint):
         """Save what the epochs before this one made."""
         # a run resumed here begins at an epoch's first batch like any other; left in its "restarting" state, Lightning
         # would skip this epoch's plateau step
-        trainer.fit_loop.restarting = False
+        _end_restart(trainer)
         # Lightning counts this begin twice or not at all where it was resumed from, and would take a later point within
         # the epoch for its begin
         progress: Any = trainer.fit_loop.epoch_progress
@@ -111,7 +113,7 @@ class ResumePoint(pl.callbacks.Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """An epoch that was resumed in its midst ends like any other, with its plateau step."""
-        trainer.fit_loop.restarting = False
+        _end_restart(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Save what training has come to: a run killed while its figures are drawn need not train again."""
@@ -237,12 +239,21 @@ def _plain(value: Tensor) -> Tensor:
     return value.detach().cpu().clone()
 
 
+def _end_restart(trainer: pl.Trainer) -> None:
+    # the fit loop's own setter makes True of False where max_steps is set, and an epoch that counts as restarted takes
+    # the exhausted iterator of the one before: it would train on nothing
+    _Loop.restarting.fset(trainer.fit_loop, False)  # type: ignore[attr-defined]
+
+
 def is_between_steps(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Whether all that belongs to a step is done when its batch ends, and the epoch goes on with another one.
 
-    Not so where gradients are still being collected, and where a plateau step, a validation or the epoch's end follows.
+    Not so where gradients are still being collected, and where a plateau step, a validation, the epoch's end or that of
+    the training follows.
     """
     done = batch_idx + 1
+    if is_over(trainer):
+        return False
     if any(config.reduce_on_plateau and config.interval == "step" for config in trainer.lr_scheduler_configs):
         return False
     if done >= trainer.num_training_batches or done % trainer.accumulate_grad_batches:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from kdrobust.attacks import GradientAttack, NoAttack
+from kdrobust.attacks import GradientAttack, NoAttack, check_answers
 from kdrobust.data.batch import Batch
 
 _log = logging.getLogger(__name__)
@@ -29,9 +29,14 @@ class RobustValidation(pl.Callback):
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Set the batch's adversarial inputs."""
+        """Set the batch's adversarial inputs.
+
+        Raises:
+            AttackError: they hold NaN.
+        """
         with trainer.precision_plugin.forward_context():
             batch.adversarial = pl_module.craft(self.attack, batch, where=VALIDATION)
+        check_answers(batch.adversarial, attack="validation")
 
 
 class CollapseWarning(pl.Callback):

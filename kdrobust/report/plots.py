@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,10 @@ def adversarial_grid(
 _ATTACKS = (BLUE, ORANGE, VERMILLION, *CYCLE[2:4], "#8C564B", CYCLE[5], "#882255", "#999933", "#332288")
 #: So many names fit beside the title.
 _BESIDE = 4
+#: Inches: a bar, the figure, a legend's handle with its space, and a letter of nine points.
+_BAR, _WIDTH, _HANDLE, _LETTER = 0.235, 8.0, 0.55, 0.08
+#: Letters of a model's name in a line.
+_NAME = 26
 
 
 def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
@@ -218,23 +223,32 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         raise ValueError("a comparison needs at least one row")
     keys = [key for key in dict.fromkeys(key for row in read for key in row.figures) if key != "worst_case"]
     colours = dict(zip(keys, _ATTACKS, strict=False))
-    thick = 0.8 / len(keys)
-    with figure(path, width=8.0, height=1.4 + 0.29 * len(keys) * len(read)) as drawn:
+    titles = [attack_title(key) for key in keys]
+    columns = max(1, min(_BESIDE, int(_WIDTH / (_HANDLE + _LETTER * max(map(len, titles))))))
+    beside = len(keys) <= _BESIDE and columns >= len(keys)
+    above = 0.0 if beside else 0.22 * (-(-len(keys) // columns) + 1)
+    # a bar for each attack that a model met, and the space of one and a quarter between models
+    bars = sum(len(row.figures.keys() & set(keys)) + 1.25 for row in read)
+    with figure(path, width=_WIDTH, height=1.4 + above + _BAR * bars) as drawn:
         axis = drawn.subplots()
-        for place, row in enumerate(read):
-            for at, key in enumerate(key for key in keys if key in row.figures):
-                values, y = row.figures[key], place - 0.4 + thick * (at + 0.5)
-                colour = colours.get(key, GREY)
-                axis.barh(y, values.mean, height=0.86 * thick, color=colour, hatch="//" if row.reasons else None)
+        ticks, y = [], 0.0
+        for row in read:
+            met = [key for key in keys if key in row.figures]
+            ticks.append(y + (len(met) - 1) / 2)
+            for key in met:
+                values, colour = row.figures[key], colours.get(key, GREY)
+                axis.barh(y, values.mean, height=0.86, color=colour, hatch="//" if row.reasons else None)
                 low, high = values.interval
                 axis.plot([low, high], [y, y], color="black", linewidth=1.2, solid_capstyle="butt")
                 if values.std is not None:
                     axis.plot(values.values, [y] * row.seeds, "o", color="white", mec="black", mew=0.7, ms=3.5)
                 told = f"{100 * values.mean:.1f}" + (f" ± {100 * values.std:.1f}" if values.std is not None else "")
                 axis.text(max(high, *values.values) + 0.012, y, told, va="center", fontsize=9)
-        axis.set_yticks(range(len(read)), [f"{row.name} †" if row.reasons else row.name for row in read])
+                y += 1.0
+            y += 1.25
+        axis.set_yticks(ticks, [_in_lines(f"{row.name} †" if row.reasons else row.name) for row in read])
         axis.tick_params(axis="y", length=0)
-        axis.invert_yaxis()
+        axis.set_ylim(y - 1.35, -0.9)
         axis.set_xlim(0, 1.1)
         axis.set_xticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
         percent_axis(axis.xaxis)
@@ -242,15 +256,30 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         first, notes = _caption(read).split("\n")
         axis.set_xlabel(first)
         drawn.supxlabel(notes, x=0.01, ha="left", fontsize=8.5, color="#444444")
-        handles = [Patch(color=colours.get(key, GREY), label=attack_title(key)) for key in keys]
-        if len(keys) <= _BESIDE:
-            drawn.legend(handles=handles, loc="outside upper right", ncols=len(keys), fontsize=9)
-        else:
-            # beside the title there is no room: below it, in rows
-            axis.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=_BESIDE, fontsize=9)
+        handles = [Patch(color=colours.get(key, GREY), label=name) for key, name in zip(keys, titles, strict=True)]
         threats = list(dict.fromkeys(threat_text(row.setting["threat"]) for row in read))
         title = f"Accuracy ({threats[0]})" if len(threats) == 1 else "Accuracy"
-        drawn.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        if beside:
+            drawn.legend(handles=handles, loc="outside upper right", ncols=columns, fontsize=9)
+            drawn.suptitle(title, x=0.01, ha="left", fontweight="bold")
+        else:
+            # beside the title there is no room: below it, in rows
+            drawn.legend(
+                handles=handles, loc="outside upper left", ncols=columns, fontsize=9, title=title, alignment="left",
+                title_fontproperties={"weight": "bold", "size": "large"},
+            )  # fmt: skip
+
+
+def _in_lines(name: str) -> str:
+    """A model's name in lines of some letters: what it is in brackets on its own, broken at hyphens and underscores."""
+    if len(name) <= _NAME:
+        return name
+    lines = [""]
+    for piece in re.findall(r" \(.*|[^ _-]*[ _-]?", name):
+        if len(lines[-1]) + len(piece.rstrip()) > _NAME and lines[-1]:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.strip() for line in lines)
 
 
 def _caption(rows: Sequence[Row]) -> str:

@@ -154,6 +154,26 @@ def threat_text(threat: Mapping[str, Any]) -> str:
     return f"{_NORMS.get(threat['norm'], threat['norm'])}, ε = {number_text(float(threat['eps']))}"
 
 
+def attack_texts(key: str, specs: Sequence[Mapping[str, Any]]) -> str:
+    """As `attack_text`, of one attack at several radii: its step sizes, the first to the last, in one text.
+
+    Args:
+        key: of the attack.
+        specs: its settings, at least one.
+    """
+    texts = {attack_text(key, spec): str(number_text(float(_step(spec)))) for spec in specs if _step(spec) is not None}
+    plain = dict.fromkeys(attack_text(key, spec) for spec in specs)
+    forms = dict.fromkeys(text.replace(f" of {size} on ", " of {} on ") for text, size in texts.items())
+    if len(plain) == 1 or len(texts) != len(plain) or len(forms) != 1:
+        return "; ".join(plain)
+    *others, last = texts.values()
+    return next(iter(forms)).replace("{}", f"{', '.join(others)} and {last}")
+
+
+def _step(spec: Mapping[str, Any]) -> Any:
+    return spec.get("made_by", spec).get("step_size")
+
+
 def attack_text(key: str, spec: Mapping[str, Any]) -> str:
     """An attack's settings as text, e.g. `PGD-20: 20 steps of 0.025 on cross-entropy, uniform start`."""
     name = str(spec.get("attack", "other"))

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from kdrobust.report.details import detail_lines, detail_notes, detail_of, w_robust_of
 from kdrobust.report.markdown import markdown_table
-from kdrobust.report.rows import Figure, Row, attack_text, attack_title, read_row, threat_text
+from kdrobust.report.rows import Figure, Row, attack_texts, attack_title, read_row, threat_text
 
 if TYPE_CHECKING:
-    from rich.console import Group, RenderableType
+    from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+    from rich.table import Table
 
 _MARK = "†"
+#: Letters of a model's name that a narrow terminal leaves it in a line.
+_NAME = 24
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -76,8 +79,11 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     threats = dict.fromkeys(threat_text(row.setting["threat"]) for row in read)
     lines.append("Threat: " + "; ".join(threats) + ".")
     lines += _trained_for(rows)
-    attacks = {key: value["spec"] for row in read for key, value in row.setting["attacks"].items()}
-    lines.append("Attacks: " + "; ".join(attack_text(key, spec) for key, spec in attacks.items()) + ".")
+    attacks: dict[str, list[Mapping[str, Any]]] = {}
+    for row in read:
+        for key, value in row.setting["attacks"].items():
+            attacks.setdefault(key, []).append(value["spec"])
+    lines.append("Attacks: " + "; ".join(attack_texts(key, specs) for key, specs in attacks.items()) + ".")
     lines += [
         f"{attack_title(key)} on {row.name} broke "
         + ", ".join(f"{count} by {name}" for name, count in entry["broken_by"].items())
@@ -142,6 +148,9 @@ def _verdict(rows: Sequence[Row]) -> str:
 def comparison_table(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> Group:
     """The table and its footnotes for a terminal; hand it to `print_table`.
 
+    Where the terminal is too narrow for all columns, model, clean accuracy, the last accuracy (the worst case) and n
+    stay together, and what does not fit beside them follows in further tables.
+
     Args:
         rows: see `kdrobust.report.read_row`.
         title: above the table.
@@ -154,20 +163,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> G
     read = [read_row(row) for row in rows]
     if not read:
         return Group()
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, collapse_padding=True)
-    keys = _keys(read)
-    headers = _headers(keys, read)
-    for place, header in enumerate(headers):
-        # name and interval may take two lines where the terminal is narrow, numbers may not
-        wraps = place in (0, len(headers) - 2)
-        least = 12 if wraps else None
-        table.add_column(
-            Text(header.replace(" [", "\n[")), justify="right" if place else "left", no_wrap=not wraps, min_width=least
-        )
-    for row in read:
-        # Text, not markup: an interval's brackets are no style
-        table.add_row(*(Text(cell) for cell in _cells(row, keys)), style="yellow" if row.reasons else None)
-    tables = [table]
+    tables: list[RenderableType] = [_Stacked(read, title)]
     if details := detail_lines(read):
         second = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for place, header in enumerate(details[0]):
@@ -177,6 +173,79 @@ def comparison_table(rows: Sequence[Mapping[str, Any]], *, title: str = "") -> G
         tables.append(second)
     notes = [Text(line, style="yellow" if line.startswith(_MARK) else "dim") for line in footnotes(rows)]
     return Group(*tables, *notes)
+
+
+class _Stacked:
+    """Accuracies in as many tables as the terminal's width asks for.
+
+    Args:
+        rows: the models.
+        title: above the first table.
+    """
+
+    def __init__(self, rows: Sequence[Row], title: str) -> None:
+        keys = _keys(rows)
+        self._title = title
+        self._headers = [header.replace(" [", "\n[") for header in _headers(keys, rows)]
+        self._lines = [_cells(row, keys) for row in rows]
+        self._styles = ["yellow" if row.reasons else None for row in rows]
+        # model, clean accuracy, worst case, n
+        self._headline = [0, 3, len(self._headers) - 2, len(self._headers) - 1]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for number, columns in enumerate(self._parted(options.max_width)):
+            yield self._table(columns, title=self._title if not number else "")
+
+    def _parted(self, width: int) -> list[list[int]]:
+        """Which columns stand in which table."""
+        parts = [list(self._headline)]
+        for place in range(len(self._headers)):
+            if place in self._headline:
+                continue
+            if self._least([*parts[-1], place]) > width and len(parts[-1]) > 1:
+                parts.append([0])
+            parts[-1].append(place)
+        return [sorted(set(part)) for part in parts]
+
+    def _least(self, columns: Sequence[int]) -> int:
+        """The width that some columns need, with the space between them."""
+        from rich.cells import cell_len
+
+        texts = {place: [self._headers[place], *(line[place] for line in self._lines)] for place in columns}
+        needed = 0
+        for place, column in texts.items():
+            # a name and an interval may take several lines where the terminal is narrow, numbers may not
+            pieces = [piece for text in column for piece in (text.split() if self._wraps(place) else text.split("\n"))]
+            longest = max(map(cell_len, pieces))
+            needed += min(longest, _NAME) if place == 0 else longest
+        return needed + 2 * len(columns)
+
+    def _wraps(self, place: int) -> bool:
+        return place in (0, len(self._headers) - 2)
+
+    def _table(self, columns: Sequence[int], *, title: str) -> Table:
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(
+            title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False, collapse_padding=True
+        )
+        for place in columns:
+            wraps = self._wraps(place)
+            table.add_column(
+                Text(self._headers[place]),
+                justify="right" if place else "left",
+                no_wrap=not wraps,
+                min_width=12 if wraps else None,
+                overflow="ellipsis" if place else "fold",
+            )
+        for line, style in zip(self._lines, self._styles, strict=True):
+            # further tables are of attacks alone, which not every model has met
+            if any(line[place] != "–" for place in columns[1:]):
+                # Text, not markup: an interval's brackets are no style
+                table.add_row(*(Text(line[place]) for place in columns), style=style)
+        return table
 
 
 def print_table(table: RenderableType, *, file: TextIO | None = None) -> None:

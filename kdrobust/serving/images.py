@@ -1,4 +1,4 @@
-"""Images to be classified, from a file, a folder or an array on disk, a batch at a time."""
+"""Images and recordings to be classified, from a file, a folder or an array on disk, a batch at a time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from kdrobust.errors import DataError
+from kdrobust.media.images import SUFFIXES, read_image
+from kdrobust.media.wav import Format, read_wav
+from kdrobust.serving.student import is_single
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
-_EIGHT_BITS = ("1", "L", "LA", "RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV")
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError)
 Batch = tuple[list[str], npt.NDArray[Any]]
 
@@ -46,37 +47,51 @@ class Images(Protocol):
         ...
 
 
-def open_images(path: str | Path, shape: tuple[int, ...], *, array: str | None = None, resize: bool = False) -> Images:
-    """Find images; pixels are read later.
+def open_images(
+    path: str | Path,
+    shape: tuple[int, ...],
+    *,
+    array: str | None = None,
+    resize: bool = False,
+    recordings: Format | None = None,
+) -> Images:
+    """Find inputs; pixels are read later.
 
     Args:
         path: an image file, a folder (searched with all below it, in the order of names), or an `.npz` or `.npy`.
         shape: what the model takes: (1 or 3, height, width) for image files.
         array: the name of the array in an `.npz`; None: the only one, or `x_test`, `x` or `images`.
         resize: bring image files of another size to the model's (bilinear, antialiased) instead of refusing them.
+        recordings: for a model of sound: what wav files, which are looked for instead of images, are brought to.
 
     Raises:
-        DataError: nothing there, nothing in it, or a kind of file that holds no images.
+        DataError: nothing there, nothing in it, or a kind of file that holds no such inputs.
     """
+    kind, suffixes = ("images", SUFFIXES) if recordings is None else ("recordings", (".wav",))
     place = Path(path).expanduser()
     if not place.exists():
         raise DataError(f"input={path}: no such file or folder")
     if place.suffix.lower() in (".npz", ".npy") and place.is_file():
-        return ArrayImages(place, array)
+        return ArrayImages(place, array, shape=shape)
     if array is not None:
         raise DataError(f"array={array}: only an .npz holds arrays, and input={path} is none")
     if place.is_dir():
+        root = place
         files = sorted(
             child
             for child in place.rglob("*")
-            if child.suffix.lower() in SUFFIXES and not child.name.startswith(".") and child.is_file()
+            if child.suffix.lower() in suffixes and not child.name.startswith(".") and child.is_file()
         )
         if not files:
-            raise DataError(f"input={path}: no images in this folder (looked for {', '.join(SUFFIXES)})")
-        return FileImages(files, root=place, shape=shape, resize=resize)
-    if place.suffix.lower() not in SUFFIXES:
-        raise DataError(f"input={path}: no image, .npz or .npy by its name (images end in {', '.join(SUFFIXES)})")
-    return FileImages([place], root=place.parent, shape=shape, resize=resize)
+            raise DataError(f"input={path}: no {kind} in this folder (looked for {', '.join(suffixes)})")
+    elif place.suffix.lower() in suffixes:
+        root, files = place.parent, [place]
+    else:
+        ending = f"{kind} end in {', '.join(suffixes)}"
+        raise DataError(f"input={path}: no {kind.removesuffix('s')}, .npz or .npy by its name ({ending})")
+    if recordings is not None:
+        return FileRecordings(files, root=root, format=recordings)
+    return FileImages(files, root=root, shape=shape, resize=resize)
 
 
 def _version(paths: Sequence[Path], names: Sequence[str]) -> str:
@@ -90,7 +105,32 @@ def _version(paths: Sequence[Path], names: Sequence[str]) -> str:
     return state.hexdigest()
 
 
-class FileImages:
+class _Files:
+    """Files that are read when their turn comes.
+
+    Args:
+        paths: in order.
+        root: what their names are relative to.
+    """
+
+    def __init__(self, paths: list[Path], *, root: Path) -> None:
+        self.paths = paths
+        self.root = root
+        self.origin = str(root if len(paths) > 1 else paths[0])
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def names(self, start: int, stop: int) -> list[str]:
+        """Relative to the root."""
+        return [path.relative_to(self.root).as_posix() for path in self.paths[start:stop]]
+
+    def version(self, start: int, stop: int) -> str:
+        """See `Images`."""
+        return _version(self.paths[start:stop], self.names(start, stop))
+
+
+class FileImages(_Files):
     """Image files, decoded when their turn comes; grey for a model of one channel, RGB for one of three.
 
     Args:
@@ -106,22 +146,9 @@ class FileImages:
     def __init__(self, paths: list[Path], *, root: Path, shape: tuple[int, ...], resize: bool) -> None:
         if len(shape) != 3 or shape[0] not in (1, 3):
             raise DataError(f"the model takes inputs {shape}, which image files do not hold; give an .npz or .npy")
-        self.paths = paths
-        self.root = root
+        super().__init__(paths, root=root)
         self.shape = shape
         self.resize = resize
-        self.origin = str(root if len(paths) > 1 else paths[0])
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def names(self, start: int, stop: int) -> list[str]:
-        """Relative to the root."""
-        return [path.relative_to(self.root).as_posix() for path in self.paths[start:stop]]
-
-    def version(self, start: int, stop: int) -> str:
-        """See `Images`."""
-        return _version(self.paths[start:stop], self.names(start, stop))
 
     def batches(self, size: int, start: int = 0) -> Iterator[Batch]:
         """(names, [B, C, H, W] uint8) of so many at a time, from a place on.
@@ -130,32 +157,54 @@ class FileImages:
             DataError: a file that is no image, holds more than 8 bits a channel, or has another size.
         """
         for begin in range(start, len(self.paths), size):
-            pixels = np.stack([self._decode(path) for path in self.paths[begin : begin + size]])
+            chosen = self.paths[begin : begin + size]
+            pixels = np.stack([read_image(path, self.shape, resize=self.resize) for path in chosen])
             yield self.names(begin, begin + size), pixels
 
-    def _decode(self, path: Path) -> npt.NDArray[np.uint8]:
-        from PIL import Image
 
-        channels, height, width = self.shape
+class FileRecordings(_Files):
+    """Wav files, brought to one rate, length and loudness when their turn comes, as in training.
+
+    Args:
+        paths: in order.
+        root: what their names are relative to.
+        format: what they are brought to.
+
+    Attributes:
+        adapted: how many of those read so far have another rate or length than the model takes.
+    """
+
+    def __init__(self, paths: list[Path], *, root: Path, format: Format) -> None:
+        super().__init__(paths, root=root)
+        self.format = format
+        self.adapted = 0
+
+    def batches(self, size: int, start: int = 0) -> Iterator[Batch]:
+        """(names, [B, 1, T] float32) of so many at a time, from a place on.
+
+        Raises:
+            DataError: a file that is no wav file, or silent.
+        """
+        for begin in range(start, len(self.paths), size):
+            signals = np.stack([self._read(path) for path in self.paths[begin : begin + size]])
+            yield self.names(begin, begin + size), signals[:, np.newaxis]
+
+    def adaptation(self) -> str:
+        """What was done to recordings of another rate or length, in a line."""
+        form = self.format
+        return (
+            f"{self.adapted} of {len(self)} recordings have another rate or length than the model's "
+            f"({form.sample_rate} samples a second, {form.samples / form.sample_rate:g} s): resampled, cut to their "
+            "middle or padded with zeros, as in training"
+        )
+
+    def _read(self, path: Path) -> npt.NDArray[np.float32]:
+        signal, rate = read_wav(path)
+        self.adapted += rate != self.format.sample_rate or len(signal) != self.format.samples
         try:
-            with Image.open(path) as file:
-                mode = file.mode
-                image = file.convert("L" if channels == 1 else "RGB") if mode in _EIGHT_BITS else None
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            # PIL's own words name an object in memory
-            reason = str(error).split("<_io")[0].split(" '")[0].strip() or type(error).__name__
-            raise DataError(f"{path}: no readable image ({reason}); replace or remove it") from None
-        if image is None:
-            raise DataError(f"{path}: pixels of type {mode} have more than 8 bits; convert it to 8-bit grey or RGB")
-        if image.size != (width, height):
-            if not self.resize:
-                raise DataError(
-                    f"{path}: {image.width}x{image.height} pixels, the model takes {width}x{height}; set resize=true, "
-                    "or resize it yourself (accuracy and robustness were measured without resizing)"
-                )
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(image, dtype=np.uint8)
-        return pixels[np.newaxis] if channels == 1 else pixels.transpose(2, 0, 1)
+            return self.format.apply(signal, rate)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}; replace or remove it") from None
 
 
 class ArrayImages:
@@ -164,12 +213,13 @@ class ArrayImages:
     Args:
         path: the file.
         name: of the array in an `.npz`; None: the only one, or `x_test`, `x` or `images`.
+        shape: what the model takes; an array of this shape is one input.
 
     Raises:
         DataError: a damaged file, no such array, pickled objects, or Fortran order.
     """
 
-    def __init__(self, path: Path, name: str | None = None) -> None:
+    def __init__(self, path: Path, name: str | None = None, *, shape: tuple[int, ...] = ()) -> None:
         self.path = path
         self.name = self._find(name) if path.suffix.lower() == ".npz" else ""
         self.origin = f"{path}: {self.name}" if self.name else str(path)
@@ -178,6 +228,8 @@ class ArrayImages:
                 self.shape, self.dtype = self._header(file)
         except _DAMAGED:
             raise DataError(f"{self.origin} cannot be read, truncated? Write it again with numpy") from None
+        if shape and is_single(self.shape, shape):
+            self.shape = (1, *self.shape)
         if not self.shape or not self.shape[0]:
             raise DataError(f"{self.origin} holds no images (shape {self.shape})")
 

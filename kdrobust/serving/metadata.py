@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdrobust.errors import CheckpointError
+from kdrobust.media.wav import Format
 
 #: Under this name the metadata lie in an exported file, as JSON.
 KEY = "kdrobust"
@@ -24,6 +25,8 @@ class Metadata:
         shape: of one input without the batch, images as (channels, height, width).
         class_names: one name a class, by label.
         value_range: what inputs lie in; normalisation is inside the model.
+        sample_rate: samples a second of the recordings it takes; None: no sound.
+        peak: largest absolute value that recordings are scaled to; None: taken as recorded.
         threat: the threat model it was trained against; empty where none is known.
         quantize: `none`, `dynamic_int8` or `static_int8`.
         checkpoint: sha256 of the checkpoint it was made from.
@@ -34,6 +37,8 @@ class Metadata:
     shape: tuple[int, ...]
     class_names: tuple[str, ...]
     value_range: tuple[float, float] = (0.0, 1.0)
+    sample_rate: int | None = None
+    peak: float | None = None
     threat: Mapping[str, Any] = field(default_factory=dict)
     quantize: str = "none"
     checkpoint: str = ""
@@ -43,6 +48,13 @@ class Metadata:
     def classes(self) -> int:
         """Number of classes K."""
         return len(self.class_names)
+
+    @property
+    def recordings(self) -> Format | None:
+        """What recordings are brought to before the model hears them; None: it takes no sound."""
+        if self.sample_rate is None:
+            return None
+        return Format(sample_rate=self.sample_rate, samples=self.shape[-1], peak=self.peak)
 
     def to_json(self) -> str:
         """As JSON text."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,16 +35,19 @@ class Runtime(Protocol):
     format: str
 
     def answer(self, pixels: Floats) -> Floats:
-        """Logits [B, K] of inputs in [0, 1], [B, *shape] float32."""
+        """Logits [B, K] of inputs in the metadata's range, [B, *shape] float32."""
         ...
 
 
-def open_runtime(path: str | Path, *, trust: bool = False, threads: int | None = None) -> Runtime:
+def open_runtime(
+    path: str | Path, *, trust: bool = False, trusted_modules: Sequence[str] = (), threads: int | None = None
+) -> Runtime:
     """Open a checkpoint or an exported file on the CPU.
 
     Args:
         path: `best.ckpt`, or a `.onnx`, `.pt` or `.pt2` of `kdrobust export`.
         trust: whether to open `.pt` and `.pt2`, which are code.
+        trusted_modules: packages of the user's own that a checkpoint may name its network from.
         threads: of ONNX Runtime within an operation; None: its default. The other formats use torch's setting.
 
     Raises:
@@ -64,7 +68,10 @@ def open_runtime(path: str | Path, *, trust: bool = False, threads: int | None =
     if kind == "onnx":
         return OnnxModel(place, threads=threads)
     if kind == "checkpoint":
-        return TorchModel.of_checkpoint(place)
+        from kdrobust.config import trusting
+
+        with trusting(trusted_modules):
+            return TorchModel.of_checkpoint(place)
     return TorchModel.of_script(place) if kind == "torchscript" else TorchModel.of_program(place)
 
 
@@ -102,7 +109,7 @@ class OnnxModel:
         self._names = inputs[0].name, outputs[0].name
 
     def answer(self, pixels: Floats) -> Floats:
-        """Logits [B, K] of inputs in [0, 1], [B, *shape] float32."""
+        """Logits [B, K] of inputs in the metadata's range, [B, *shape] float32."""
         given, wanted = self._names
         if self.metadata.quantize not in _BY_BATCH or len(pixels) < 2:
             logits: Floats = self._session.run([wanted], {given: pixels})[0]
@@ -138,6 +145,9 @@ class TorchModel:
         metadata = Metadata(
             shape=spec.shape,
             class_names=spec.class_names or tuple(str(label) for label in range(spec.classes)),
+            value_range=spec.bounds,
+            sample_rate=spec.sample_rate,
+            peak=spec.peak,
             threat=checkpoint["kdrobust"].get("threat") or {},
             checkpoint=file_hash(path),
         )
@@ -184,7 +194,7 @@ class TorchModel:
         return cls(program.module(), metadata=Metadata.from_json(extra[_EXTRA], path), format="torch_export")
 
     def answer(self, pixels: Floats) -> Floats:
-        """Logits [B, K] of inputs in [0, 1], [B, *shape] float32."""
+        """Logits [B, K] of inputs in the metadata's range, [B, *shape] float32."""
         import torch
 
         with torch.inference_mode():

@@ -25,3 +25,16 @@ def count(task: str, key: str, text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"{task} {key}={text}: expected an integer >= 1")
     return int(text)
+
+
+def packages(task: str, key: str, text: str) -> tuple[str, ...]:
+    """Package names: `[acme]`, `[acme,other]`, or the same without brackets.
+
+    Raises:
+        UsageError: anything else; names task and key.
+    """
+    inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    names = tuple(name.strip().strip("'\"") for name in inner.split(","))
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise UsageError(f"{task} {key}={text}: expected package names, e.g. {key}=[acme]")
+    return names

@@ -9,8 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from kdrobust.distributed import world_size
 from kdrobust.losses import Objective
 from kdrobust.modules import DistillationModule
+from kdrobust.stages.networks import check_batch
 from kdrobust.stages.setup import check_method, prepare_data, prepare_objective, set_threads
 from kdrobust.stages.start import new_student
 from kdrobust.stages.teachers import (
@@ -45,6 +47,7 @@ def run(cfg: DictConfig, folder: Path, digest: str, objective: Objective) -> dic
     started = time.monotonic()
     data = prepare_data(cfg)
     model, node = new_student(cfg, data)
+    check_batch(model, data, world_size(cfg.trainer))
     partners = new_partners(cfg, objective, data)
     # before a teacher is trained: a module path that is not there shall not cost one
     tapped = tapped_teachers(cfg, objective, data)

@@ -150,9 +150,7 @@ def _measure_all(cfg: DictConfig, subjects: Sequence[Subject], data: DataModule,
         attacked = [each.model for each in (*subjects, *teachers) if each is not None]
         settle_batch(cfg, cfg.derived.rungs, attacked, data, world)
         for subject, teacher in zip(subjects, teachers, strict=True):
-            sources = [other for other in subjects if other is not subject]
-            if teacher is not None:
-                sources.append(teacher)
+            sources = _sources(subject, subjects, teacher)
             if is_main_process() and len(subjects) > 1:
                 log.info("evaluating %s", subject.name)
             place = folder if len(subjects) == 1 else folder / subject.name
@@ -162,6 +160,15 @@ def _measure_all(cfg: DictConfig, subjects: Sequence[Subject], data: DataModule,
     finally:
         finish_ranks(processes, error=sys.exception() if failed else None)
     return found
+
+
+def _sources(subject: Subject, subjects: Sequence[Subject], teacher: Subject | None) -> list[Subject]:
+    """Whose examples a model is shown: the other models' and its teacher's, which comes last and once."""
+    others = [other for other in subjects if other is not subject]
+    if teacher is None:
+        return others
+    named = [other for other in others if other.origin.get("sha256") == teacher.origin["sha256"]]
+    return [other for other in others if not any(other is one for one in named)] + (named or [teacher])
 
 
 def _report(cfg: DictConfig, found: Measured, data: DataModule, folder: Path, *, named: bool) -> list[dict[str, Any]]:

@@ -28,10 +28,18 @@ from kdrobust.export import (
     stamp,
     write_model,
 )
-from kdrobust.models import file_hash, read_checkpoint
+from kdrobust.models import check_network, file_hash, read_checkpoint
 from kdrobust.serving import Metadata, open_runtime
 from kdrobust.stages.comparison import print_comparison, print_costs, write_comparison
-from kdrobust.stages.measuring import Measured, at_radii, compare_models, is_timed, measure, suite_problems
+from kdrobust.stages.measuring import (
+    Measured,
+    at_radii,
+    compare_models,
+    is_timed,
+    measure,
+    suite_problems,
+    without_unfit,
+)
 from kdrobust.stages.provenance import evaluations_of, teacher_path, training_of
 from kdrobust.stages.setup import check_config, log, prepare_data, require_file, result_header, set_threads
 from kdrobust.stages.subject import Subject, checkpoints, own_subject
@@ -46,7 +54,7 @@ _PACKAGES = ("torch", "onnx", "onnxruntime", "onnxscript")
 
 def export_problems(cfg: DictConfig) -> list[str]:
     """What is wrong with a config of this stage, one line each; no file is touched."""
-    problems = suite_problems(cfg)
+    problems = suite_problems(cfg, whole=False)
     if len(checkpoints(cfg)) > 1:
         problems.append("checkpoint: one at a time; with -m, checkpoint=a.ckpt,b.ckpt exports each")
     if cfg.quantize != "none" and cfg.format != "onnx":
@@ -64,13 +72,13 @@ def check(cfg: DictConfig, problems: Sequence[str]) -> None:
 
 def derive(cfg: DictConfig, _checked: None) -> dict[str, Any]:
     """The suite at its one radius."""
-    return {"rungs": at_radii(cfg)}
+    return {"rungs": without_unfit(cfg, at_radii(cfg))}
 
 
 def require(cfg: DictConfig, _checked: None) -> None:
     """Refuse checkpoints that are not there or cannot be read."""
     path = _checkpoint(cfg)
-    read_checkpoint(path)
+    check_network(read_checkpoint(path), path)
     _beside(cfg, path)
 
 
@@ -135,7 +143,7 @@ def _beside(cfg: DictConfig, path: Path) -> Path | None:
     if cfg.compare is None:
         return None
     beside = require_file(cfg.compare, "compare", "name a checkpoint, or set compare=null")
-    read_checkpoint(beside)
+    check_network(read_checkpoint(beside), beside)
     return beside
 
 
@@ -144,6 +152,9 @@ def _metadata(cfg: DictConfig, student: Subject, data: DataModule) -> Metadata:
     return Metadata(
         shape=data.spec.shape,
         class_names=data.spec.class_names,
+        value_range=data.spec.bounds,
+        sample_rate=data.spec.sample_rate,
+        peak=data.spec.peak,
         threat=threat,
         quantize=str(cfg.quantize),
         checkpoint=student.origin["sha256"],
@@ -246,6 +257,8 @@ def _told(cfg: DictConfig, metadata: Metadata, file: Path, found: Agreement, stu
         "sha256": file_hash(file),
         "file_bytes": file.stat().st_size,
         "shape": list(metadata.shape),
+        "value_range": list(metadata.value_range),
+        **({"sample_rate": metadata.sample_rate, "peak": metadata.peak} if metadata.recordings else {}),
         "class_names": list(metadata.class_names),
         **({"calibration": int(cfg.calibration)} if cfg.quantize == "static_int8" else {}),
         "versions": installed,

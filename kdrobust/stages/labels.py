@@ -50,7 +50,8 @@ def _without_alpha(cfg: DictConfig) -> bool:
     return _free(numbers(changed.method))
 
 
-def _monitors(cfg: DictConfig) -> Iterator[tuple[str, str]]:
+def monitors(cfg: DictConfig) -> Iterator[tuple[str, str]]:
+    """The keys that name a metric to watch, and the metrics."""
     for name, node in (cfg.get("callbacks") or {}).items():
         if isinstance(node, DictConfig) and node.get("monitor"):
             yield f"callbacks.{name}.monitor", str(node.monitor)
@@ -64,7 +65,7 @@ def label_problems(cfg: DictConfig, objective: Objective) -> list[str]:
         return []
     problems = [
         f"{key}={value}: data.unlabelled=true leaves no labels to measure it; take val/robust_agreement"
-        for key, value in _monitors(cfg)
+        for key, value in monitors(cfg)
         if value in _OF_LABELS
     ]
     if (cfg.get("callbacks") or {}).get("average") is not None:

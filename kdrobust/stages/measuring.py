@@ -13,7 +13,7 @@ import torch.distributed as dist
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from torch import Tensor, nn
 
-from kdrobust.attacks import TransferAttack
+from kdrobust.attacks import GradientAttack, TransferAttack
 from kdrobust.config import instantiate
 from kdrobust.data import DataModule
 from kdrobust.data.corruptions.table import check_names
@@ -42,6 +42,8 @@ from kdrobust.stages.subject import Subject
 _SECONDS = 10.0
 #: Operations of a sample's forward pass below which timing it is not worth asking.
 _QUICK_FLOPS = 2e7
+#: Why an attack that is no gradient attack cannot be given a threat such as `snr_30db`.
+_RELATIVE = "it knows no ε that is a share of each sample's own norm (threat.relative=true), as gradient attacks do"
 Progress = Callable[[str, int, int], None]
 
 
@@ -81,8 +83,13 @@ def say_progress() -> Progress:
     return tell
 
 
-def suite_problems(cfg: DictConfig) -> list[str]:
-    """What is wrong with a suite's settings of checks and corruptions, one line each; nothing has run then."""
+def suite_problems(cfg: DictConfig, *, whole: bool = True) -> list[str]:
+    """What is wrong with a suite's settings of checks and corruptions, one line each; nothing has run then.
+
+    Args:
+        cfg: the stage's config.
+        whole: whether every attack of the suite has to fit the threat; else see `without_unfit`.
+    """
     problems = []
     settings = _plain(cfg.evaluation.get("check_settings")) or {}
     known = {each.name for each in fields(CheckSettings)} - {"surrogate"}
@@ -96,7 +103,54 @@ def suite_problems(cfg: DictConfig) -> list[str]:
         check_names(list(corruptions.get("names") or []), list(corruptions.get("severities") or []))
     except UsageError as error:
         problems.append(f"evaluation.{error}")
+    wrong = attack_problems(cfg, ("attacks", "transfer"))
+    return [*problems, *(wrong or (_relative_problems(cfg) if whole else []))]
+
+
+def without_unfit(cfg: DictConfig, rungs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The suite at each radius without the attacks that a relative threat cannot be given to; see `_unfit`."""
+    unfit = _unfit(cfg)
+    for part, name in unfit:
+        log.info("evaluation.%s.%s is left out: %s", part, name, _RELATIVE)
+    return [
+        {
+            part: {name: node for name, node in nodes.items() if (part, str(name)) not in unfit}
+            if part in ("attacks", "transfer") and nodes
+            else nodes
+            for part, nodes in rung.items()
+        }
+        for rung in rungs
+    ]
+
+
+def _unfit(cfg: DictConfig) -> list[tuple[str, str]]:
+    """Part and name of the suite's attacks that know no ε but one for all samples, where the threat is relative."""
+    if not cfg.threat.get("relative"):
+        return []
+    return [
+        (part, str(name))
+        for part in ("attacks", "transfer")
+        for name, node in (cfg.evaluation.get(part) or {}).items()
+        if not isinstance(instantiate(node), GradientAttack)
+    ]
+
+
+def attack_problems(cfg: DictConfig, parts: Sequence[str]) -> list[str]:
+    """What is wrong with the settings of a suite's attacks, one line each, with their keys in the config."""
+    problems = []
+    for part in parts:
+        for node in (cfg.evaluation.get(part) or {}).values():
+            try:
+                instantiate(node)
+            except UsageError as error:
+                problems.append(str(error))
     return problems
+
+
+def _relative_problems(cfg: DictConfig) -> list[str]:
+    return [
+        f"evaluation.{part}.{name}: {_RELATIVE}; leave it out: ~evaluation.{part}.{name}" for part, name in _unfit(cfg)
+    ]
 
 
 #: The parts of a suite that follow `threat.eps`.

@@ -23,7 +23,7 @@ from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
-from kdrobust.config import dead_keys, read_resolved, require_resolved, resolved, run_folder
+from kdrobust.config import dead_keys, read_resolved, require_resolved, resolved, run_folder, trusting
 from kdrobust.errors import UsageError
 from kdrobust.tracking import made_by
 
@@ -44,6 +44,8 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", message=".*Checkpoint directory.*exists and is not empty.*")
     # our own sampler leaves out what was trained on
     warnings.filterwarnings("ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*")
+    # an epoch without a validation; a metric that is never measured is refused before training
+    warnings.filterwarnings("ignore", message=".*could not find the monitored key in the returned metrics.*")
     # a detector's classifier is frozen
     warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode at the start of training.*")
     warnings.filterwarnings("ignore", message=".*isinstance\\(treespec, LeafSpec\\).*")
@@ -59,9 +61,6 @@ def stage_of(cfg: DictConfig) -> ModuleType:
     if stage not in STAGES:
         raise UsageError(f"{stage}: no such stage; there are {', '.join(STAGES)}")
     quiet()
-    if cfg.get("trusted_modules") and str(Path.cwd()) not in sys.path:
-        # a user's own packages lie where the user works; last, so that they hide nothing
-        sys.path.append(str(Path.cwd()))
     return importlib.import_module(f"kdrobust.stages.{stage}")
 
 
@@ -80,8 +79,9 @@ def resolve(composed: DictConfig, folder: Path | None = None) -> DictConfig:
         composed.run.folder = str(folder or run_folder(composed, reuse_finished=True))
     method = None if "method" not in composed else composed._get_node("method")
     unread = dead_keys(method, "method") if isinstance(method, DictConfig) and not method._is_missing() else []
-    checked = module.check(composed, unread)
-    derived = module.derive(composed, checked) if hasattr(module, "derive") else {}
+    with trusting(composed.get("trusted_modules")):
+        checked = module.check(composed, unread)
+        derived = module.derive(composed, checked) if hasattr(module, "derive") else {}
     return resolved(composed, derived)
 
 
@@ -107,7 +107,7 @@ def run_config(cfg: DictConfig, *, show: bool = False) -> dict[str, Any]:
     from kdrobust.stages.setup import open_run
 
     folder = Path(str(cfg.run.folder))
-    with told_memory(cfg):
+    with trusting(cfg.get("trusted_modules")), told_memory(cfg):
         checked = module.check(cfg, [])
         if hasattr(module, "require"):
             module.require(cfg, checked)

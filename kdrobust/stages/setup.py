@@ -24,10 +24,12 @@ from kdrobust.distributed import world_size
 from kdrobust.errors import UsageError
 from kdrobust.evaluation import model_cost
 from kdrobust.losses import Objective, method_problems
-from kdrobust.models import Classifier, build_classifier, tap_shapes
+from kdrobust.models import Classifier, tap_shapes
 from kdrobust.randomness import address
 from kdrobust.spec import InputSpec
 from kdrobust.stages.labels import label_problems
+from kdrobust.stages.networks import checked_classifier, network_problems
+from kdrobust.stages.training_checks import check_batches, training_problems
 from kdrobust.tracking import build_manifest, hold, is_main_process, made_by, versions, write_json, write_text
 from kdrobust.tracking.secrets import redacted, secret_keys
 
@@ -41,7 +43,7 @@ def check_config(cfg: DictConfig, extra: Sequence[str] = ()) -> None:
     Raises:
         UsageError: one line a problem.
     """
-    ensure(cfg, extra_problems=[*extra, *_secret_problems(cfg)])
+    ensure(cfg, extra_problems=[*extra, *_secret_problems(cfg), *network_problems(cfg)])
     # ranges belong to constructors: build what is cheap to build before anything slow starts
     for key in ("threat", "attack", "optimizer", "callbacks", "data"):
         if cfg.get(key) is not None:
@@ -123,7 +125,7 @@ def check_method(
             found.append(
                 f"method: it learns from a teacher, which `kdrobust {cfg.stage}` has none of; use kdrobust distill"
             )
-        found += label_problems(cfg, objective)
+        found += label_problems(cfg, objective) or training_problems(cfg, objective)
     check_config(cfg, found)
     assert objective is not None
     return objective
@@ -181,6 +183,8 @@ def prepare_data(cfg: DictConfig) -> DataModule:
     """
     data: DataModule = instantiate(cfg.data)
     data.prepare()
+    if cfg.get("callbacks") is not None:
+        check_batches(cfg, data)
     if cfg.get("threat") is not None:
         box, bounds = instantiate(cfg.threat).box, data.spec.bounds
         if box != bounds:
@@ -192,8 +196,8 @@ def prepare_data(cfg: DictConfig) -> DataModule:
 
 
 def new_classifier(node: DictConfig, spec: InputSpec, seed: int) -> Classifier:
-    """A freshly initialised classifier from a model config."""
-    return build_classifier(instantiate(node.network), spec=spec, normalize=bool(node.normalize), seed=seed)
+    """A freshly initialised classifier from a model config; raises as `checked_classifier`."""
+    return checked_classifier(node, spec, seed)
 
 
 def set_threads(cfg: DictConfig, model: nn.Module, spec: InputSpec, batch_size: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig, OmegaConf
 
 from kdrobust.data import DataModule
-from kdrobust.models import Classifier, check_spec, load_weights, read_checkpoint
+from kdrobust.models import Classifier, check_spec, read_checkpoint, restore_classifier
 from kdrobust.stages.setup import new_classifier, require_file
 
 
@@ -27,11 +27,9 @@ def new_student(cfg: DictConfig, data: DataModule) -> tuple[Classifier, DictConf
         return new_classifier(cfg.student, data.spec, int(cfg.seed)), cfg.student
     path = require_file(cfg.student.checkpoint, "student.checkpoint", "name a best.ckpt to go on from")
     checkpoint = read_checkpoint(path)
-    check_spec(checkpoint, data.spec, path)
+    check_spec(checkpoint, data.spec, f"student.checkpoint={path}")
     stored = checkpoint["kdrobust"]["model"]
     node = OmegaConf.create(
         {"network": {**stored["network"], "_partial_": True}, "normalize": bool(stored["normalize"])}
     )
-    model = new_classifier(node, data.spec, int(cfg.seed))
-    load_weights(model, checkpoint, path)
-    return model, node
+    return restore_classifier(f"student.checkpoint={path}", checkpoint), node

@@ -20,6 +20,7 @@ from kdrobust.models import (
     check_answers,
     check_class_names,
     check_form,
+    check_network,
     check_spec,
     file_hash,
     load_imported,
@@ -41,6 +42,7 @@ _READERS = {
     "weights": ("timm", "import"),
     "arguments": ("robustbench", "timm", "import"),
     "normalize": ("timm", "torchscript", "import"),
+    "prefix": ("timm", "import"),
     "trust": ("torchscript", "timm", "import"),
 }
 _ROBUSTBENCH_ARGUMENTS = ("dataset", "threat_model", "model_dir")
@@ -102,7 +104,8 @@ def require_subject(cfg: DictConfig) -> None:
 
     Raises:
         UsageError: a file that does not exist, or a script that is not trusted.
-        CheckpointError: a checkpoint that cannot be read, or of other data than are announced.
+        CheckpointError: a checkpoint that cannot be read, of a network that is not trusted, or of other data than are
+            announced.
     """
     node = _node(cfg)
     announced = instantiate(cfg.data).announced if cfg.get("data") is not None else None
@@ -110,6 +113,7 @@ def require_subject(cfg: DictConfig) -> None:
         file = _checkpoint(path)
         try:
             checkpoint = read_checkpoint(file)
+            check_network(checkpoint, file)
         except CheckpointError as error:
             raise CheckpointError(f"checkpoint={error}") from None
         if announced is not None:
@@ -240,10 +244,14 @@ def _load(
     trust = bool(node.get("trust"))
     if weights is not None:
         origin["weights"] = {"path": str(weights), "sha256": file_hash(weights)}
+    prefix = node.get("prefix")
+    read: dict[str, Any] = {"weights": weights, "arguments": arguments, "trust": trust, "prefix": prefix}
+    if prefix is not None:
+        origin["prefix"] = prefix
     if source == "timm":
-        return load_timm(name, spec=data.spec, weights=weights, arguments=arguments, trust=trust), origin
+        return load_timm(name, spec=data.spec, **read), origin
     trusted = [str(package) for package in cfg.get("trusted_modules") or []]
-    return load_imported(name, weights=weights, arguments=arguments, trusted=trusted, trust=trust), origin
+    return load_imported(name, trusted=trusted, **read), origin
 
 
 def _node(cfg: DictConfig) -> dict[str, Any]:

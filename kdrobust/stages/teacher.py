@@ -9,8 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from kdrobust.distributed import world_size
 from kdrobust.losses import Objective
 from kdrobust.modules import TeacherModule
+from kdrobust.stages.networks import check_batch
 from kdrobust.stages.setup import check_method, new_classifier, prepare_data, prepare_objective, set_threads
 from kdrobust.stages.training import finish, fit, module_arguments, score
 
@@ -27,6 +29,7 @@ def run(cfg: DictConfig, folder: Path, digest: str, objective: Objective) -> dic
     started = time.monotonic()
     data = prepare_data(cfg)
     model = new_classifier(cfg.teacher, data.spec, int(cfg.seed))
+    check_batch(model, data, world_size(cfg.trainer))
     prepare_objective(objective, {"student": model}, data.spec, int(cfg.seed))
     set_threads(cfg, model, data.spec, data.batch_size)
     module = TeacherModule(model=model, objective=objective, **module_arguments(cfg, cfg.teacher, data))

@@ -31,6 +31,7 @@ from kdrobust.modules import (
     ResumePoint,
     RobustModule,
     RobustValidation,
+    StepCount,
     Unprofiled,
     find_resume_point,
     place_of,
@@ -38,6 +39,7 @@ from kdrobust.modules import (
 from kdrobust.stages import figures
 from kdrobust.stages.run import rank_command
 from kdrobust.stages.setup import data_header, log, model_config, result_header
+from kdrobust.stages.training_checks import validated_samples
 from kdrobust.tracking import damage, is_main_process, write_result
 from kdrobust.tracking.metrics import MetricsCsv
 from kdrobust.tracking.recorder import close_all, record_all, recorders
@@ -68,7 +70,7 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str, first: Sequence[pl
         first: callbacks that act before the config's own.
     """
     callbacks = [*first, *(instantiate(node) for node in cfg.callbacks.values() if node is not None)]
-    callbacks.append(SameConfig(digest))
+    callbacks += [SameConfig(digest), StepCount()]
     if cfg.run.get("trial") is not None:
         # Optuna is slow to import: only a search's jobs pay for it
         from kdrobust.sweeps.pruning import trial_report
@@ -118,6 +120,8 @@ def fit(
             recorder.begin(to_plain(cfg))
         trainer.fit(module, datamodule=data, ckpt_path=point[0] if point else None, weights_only=True)
         failed = False
+    except MisconfigurationException as error:
+        raise UsageError(f"trainer: {str(error).splitlines()[0]}") from None
     except SystemExit as ended:
         if isinstance(ended.__context__, KeyboardInterrupt):
             # Lightning makes an exit code 1 of a Ctrl-C that comes before its first step
@@ -217,7 +221,7 @@ def _result(
     load_weights(module.model, checkpoint, best)
     module.model.eval().cpu()
     row = _best_row(trainer, int(checkpoint["epoch"]))
-    validation: dict[str, Any] = {"samples": len(data.split("validation").labels), "epoch": int(checkpoint["epoch"])}
+    validation: dict[str, Any] = {"samples": validated_samples(cfg, data), "epoch": int(checkpoint["epoch"])}
     for name in module.metric_names():
         if f"val/{name}" in row:
             validation[name] = float(row[f"val/{name}"])

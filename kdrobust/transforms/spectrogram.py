@@ -49,7 +49,7 @@ class Spectrogram(nn.Module):
         self.front_end = LogMel(spec=spec, window=window, hop=hop, mels=mels, floor=floor)
         self.lowest, self.range = math.log(floor), math.log(ceiling) - math.log(floor)
         shape = (1, mels, self.front_end.frames)
-        self.spec = replace(spec, shape=shape, bounds=(0.0, 1.0), sample_rate=None, mean=(), std=())
+        self.spec = replace(spec, shape=shape, bounds=(0.0, 1.0), sample_rate=None, peak=None, mean=(), std=())
 
     def forward(self, inputs: Tensor, keys: Tensor | None = None) -> Tensor:
         """[B, 1, mels, frames] of waveforms [B, 1, samples] in [-1, 1]; `keys` are not looked at."""

@@ -133,13 +133,16 @@ def test_margin_targeted_is_the_margin_of_the_wanted_class():
     assert torch.equal(dlr_targeted(logits, labels, targets).sign(), margin_targeted(logits, labels, targets).sign())
 
 
-def test_too_few_classes_are_named():
-    inputs, labels = torch.rand(4, 1, 6, 6).double(), torch.zeros(4).long()
-    with pytest.raises(UsageError, match="at least 4"):
-        make(goal="dlr_targeted", steps=1).run(network(classes=3).eval(), inputs, labels)
-    with pytest.raises(UsageError, match="at least 3"):
-        make(goal="dlr", steps=1).run(network(classes=2).eval(), inputs, labels)
-    make(goal="margin_targeted", steps=1).run(network(classes=2).eval(), inputs, labels)
+@pytest.mark.parametrize(("goal", "classes", "climbed"), [("dlr_targeted", 3, "margin_targeted"), ("dlr", 2, "margin")])
+def test_too_few_classes_for_a_ratio_climb_its_margin(goal, classes, climbed):
+    model = network(classes=classes).eval()
+    inputs = torch.rand(24, 1, 6, 6).double()
+    labels = model(inputs).argmax(1)
+    found = make(goal=goal, steps=5).run(model, inputs, labels)
+    assert found.notes == (f"{goal} is not defined for {classes} classes: climbed {climbed}",)
+    wanted = make(goal=climbed, steps=5).run(model, inputs, labels)
+    assert torch.equal(found.adversarial, wanted.adversarial)
+    assert make(goal=climbed, steps=1).run(model, inputs, labels).notes == ()
 
 
 @pytest.mark.parametrize(

@@ -91,8 +91,8 @@ def slow_bump(side):
 
 @pytest.mark.parametrize("side", [2, 3, 5, 8, 11])
 def test_the_bump_equals_a_loop(side):
-    torch.testing.assert_close(bump(side, GREY), slow_bump(side))
-    assert float(l2_norm(bump(side, GREY)[None])) == pytest.approx(1.0)
+    torch.testing.assert_close(bump((side, side), GREY), slow_bump(side))
+    assert float(l2_norm(bump((side, side), GREY)[None])) == pytest.approx(1.0)
 
 
 def test_the_schedule_of_the_paper():
@@ -152,8 +152,35 @@ def test_more_queries_never_lose():
     assert fooled[2] > 6
 
 
-def test_images_only():
-    with pytest.raises(AttackError, match=r"\[B, C, H, W\]"):
+def test_a_signal_s_squares_are_runs_of_samples():
+    signal = torch.zeros(50, 2, 1, 40, dtype=torch.float64)
+    threat = Threat(norm="linf", eps=0.1, bounds=(-1, 1))
+    start = start_linf(threat, signal, KEYS, seed=0)
+    torch.testing.assert_close(start.abs(), torch.full_like(start, 0.1))
+    assert len(torch.unique(start.flatten(1), dim=0)) == 50
+    changed = next_linf(threat, signal, signal, draws(threat, signal, 1), share=0.3) != 0
+    assert torch.equal(changed.sum(3).flatten(1), torch.full((50, 2), 12))
+    for sample in changed[:, 0, 0]:
+        places = sample.nonzero().flatten()
+        assert int(places[-1] - places[0]) == 11
+
+
+@pytest.mark.parametrize("norm", EPS)
+def test_signals_fall_like_images(norm):
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(40, 3)).eval()
+    signal = 0.2 * torch.randn(30, 1, 40).clamp(-1, 1)
+    labels = model(signal).argmax(1)
+    threat = Threat(norm=norm, eps={"linf": 0.2, "l2": 1.0}[norm], bounds=(-1, 1))
+    found = Square(threat=threat, queries=60).run(model, signal, labels)
+    assert found.adversarial.shape == signal.shape
+    assert float(threat.distance(found.adversarial, signal).max()) <= threat.radius + 1e-6
+    assert torch.equal(model(found.adversarial).argmax(1) != labels, found.fooled)
+    assert int(found.fooled.sum()) > 10
+
+
+def test_neither_images_nor_signals():
+    with pytest.raises(AttackError, match=r"evaluation.attacks: .*signals \[B, C, T\].*~evaluation.attacks.square"):
         make().run(torch.nn.Linear(4, 3), torch.rand(2, 4), torch.tensor([0, 1]))
 
 

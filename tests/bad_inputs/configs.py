@@ -49,6 +49,8 @@ OVERRIDES = [
     _distill("an option nobody has", "method=xyzzy", words=("method=xyzzy", "no such option", "rslad")),
     _distill("a group mounted twice", "model=small_cnn", words=("model=small_cnn", "model@student=small_cnn")),
     _distill("an added group without +", "wrap=awp", words=("wrap=awp", "+wrap=awp")),
+    Bad(what="a key in a mapping", typed=("evaluate", "model.arguments={x: 1}"), words=("model.arguments has no key x", "+model.arguments.x=1")),
+    _distill("another class with the old one's arguments", "optimizer._target_=torch.optim.Rprop", words=("optimizer.weight_decay", "to leave it out: ~optimizer.weight_decay")),
     _distill("deleting what is not there", "~method.absent", words=("~method.absent", "no such key")),
     _distill("a number for an option", "method=3", words=("method=3", "name of an option")),
     _distill("a mapping for an option", "method={a:1}", words=("method={a:1}", "name of an option", "rslad")),

@@ -159,6 +159,7 @@ def test_weights_that_are_trusted_are_read_and_only_then_run(place, capsys):
         {"_target_": "kdrobust.models.MLP", "_partial_": True, "hidden": [6], "spec": {"_target_": "os.mkdir"}},
         {"_target_": "kdrobust.models.load_data", "path": "evil.pkl"},
         {"_target_": "torch.nn.Linear", "in_features": 1, "out_features": 1},
+        {"_target_": "torch.hub.load", "repo_or_dir": "evil"},
         {"_target_": "mine.Network"},
     ],
 )
@@ -167,7 +168,9 @@ def test_a_checkpoint_s_config_runs_nothing_and_trusts_nobody(place, capsys, nod
     model = {"network": node, "normalize": True, "trusted_modules": ["mine"]}
     payload = {"model": model, "trusted_modules": ["mine"]}
     checkpoint(payload=payload)(place / "evil.ckpt")
-    error = refused(place, capsys, "evaluate", "checkpoint=evil.ckpt", "trusted_modules=[mine]", code=1)
+    # a package that the user trusts is the user's matter, but no other, and no library
+    trusted = "trusted_modules=[yours,torch]" if node["_target_"] == "mine.Network" else "trusted_modules=[mine,torch]"
+    error = refused(place, capsys, "evaluate", "checkpoint=evil.ckpt", trusted, code=1)
     assert "evil.ckpt: names the network" in error
 
 

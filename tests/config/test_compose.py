@@ -25,6 +25,18 @@ def refusal(overrides: list[str], stage: str = "study") -> str:
         ("recpie=bold", "recpie: no such key; did you mean recipe?", ""),
         ("seed.x=3", "seed.x: no such key", "seed"),
         ("zzz=3", "zzz: no such key; there are", "epochs"),
+        ("recipe.attack={x: 1}", "recipe.attack={x: 1}: recipe.attack has no key x", "+recipe.attack.x=1"),
+        (
+            "recipe.attack={stesp: 3}",
+            "recipe.attack={stesp: 3}: recipe.attack has no key stesp; did you mean",
+            "attack.steps",
+        ),
+        (
+            "recipe.terms={mine: {a: 1}}",
+            "recipe.terms={mine: {a: 1}}: recipe.terms has no key mine",
+            "+recipe.terms.mine=...",
+        ),
+        ("recipe.terms.clean={on: true}", "recipe.terms.clean={on: true}: ", "+recipe.terms.clean.on=true"),
         ("recipe=plian", "recipe=plian: no such option; did you mean plain?", "available: bold, plain"),
         ("recipe=zzz", "recipe=zzz: no such option; available: bold, plain", ""),
         ("recipe=3", "recipe=3: expected the name of an option", "bold"),

@@ -129,7 +129,8 @@ def test_intervals_are_positive(tmp_path, key):
 def trainer(step=0, **changes):
     base = {
         "global_step": step, "num_training_batches": 6, "accumulate_grad_batches": 1, "val_check_batch": 6,
-        "lr_scheduler_configs": [], "is_global_zero": True, "world_size": 1,
+        "lr_scheduler_configs": [], "is_global_zero": True, "world_size": 1, "max_steps": -1, "should_stop": False,
+        "fit_loop": SimpleNamespace(_can_stop_early=True),
         "strategy": SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision),
     }  # fmt: skip
     return SimpleNamespace(**{**base, **changes})
@@ -148,6 +149,10 @@ def plateau(interval):
         ({"val_check_batch": float("inf")}, [0, 1, 2, 3, 4]),
         ({"lr_scheduler_configs": plateau("step")}, []),
         ({"lr_scheduler_configs": plateau("epoch")}, [0, 1, 2, 3, 4]),
+        # its last step: the epoch's validation follows
+        ({"global_step": 9, "max_steps": 9}, []),
+        ({"should_stop": True}, []),
+        ({"should_stop": True, "fit_loop": SimpleNamespace(_can_stop_early=False)}, [0, 1, 2, 3, 4]),
     ],
 )
 def test_where_within_an_epoch_nothing_is_half_done(changes, expected):

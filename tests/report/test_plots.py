@@ -1,7 +1,9 @@
 """Plots: real PNG files of a readable size that show what the numbers say."""
 
 import ast
+import itertools
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +152,28 @@ def test_comparison_draws_every_figure_with_its_interval(tmp_path, drawn, rows, 
     assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["clean", "FGSM", "PGD-20"]
     assert "n = 1,000" in axis.get_xlabel()
     assert "unreliable, failed a trust check (S6)" in drawn[0].get_supxlabel()
+
+
+def test_comparison_of_many_attacks_at_several_radii_stays_readable(tmp_path, drawn, result):
+    def met(own, other, eps):
+        met_from = {f"{attack}_from_{other}_wide_cnn_digits-6eade511": 480 for attack in ("mi_fgsm", "pgd20")}
+        name = f"{own}_wide_cnn_digits-6eade511 (ℓ∞, ε = {eps:g})"
+        return {"name": name, "results": [result(812, 600, 503, eps=eps, **met_from)]}
+
+    rows = [met(*pair, eps) for pair in (("rslad", "pgd_at"), ("pgd_at", "rslad")) for eps in (0.1, 0.2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        comparison(rows, tmp_path / "comparison.png")
+    whole, axis = drawn[0].bbox, drawn[0].axes[0]
+    assert axis.get_window_extent().width > 0.6 * whole.width
+    legend = drawn[0].legends[0].get_window_extent()
+    assert legend.x0 >= 0
+    assert legend.x1 <= whole.width
+    # text is laid out for the file's resolution and measured at another
+    assert legend.y0 > axis.get_window_extent().y1 - 10
+    assert all(tick.get_window_extent().x0 >= 0 for tick in axis.get_yticklabels())
+    ticks = [tick.get_window_extent() for tick in axis.get_xticklabels()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(ticks))
 
 
 def test_comparison_of_one_model_and_of_none(tmp_path, drawn, rows):

@@ -186,6 +186,36 @@ def test_no_number_is_cut_in_a_terminal(rows, width):
     assert max(map(len, text.splitlines())) <= width
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_headline_stays_whole_where_there_are_many_columns(result, width):
+    def met(own, other):
+        met_from = {f"{attack}_from_{other}_digits-6eade511": 480 for attack in ("a", "b", "c")}
+        return {"name": f"{own}_wide_cnn_digits-6eade511 (ℓ∞, ε = 0.1)", "results": [result(812, 600, 503, **met_from)]}
+
+    text = printed(comparison_table([met("rslad", "pgd_at"), met("pgd_at", "rslad")]), width)
+    headline = [row for row in text.splitlines() if "1,000" in row]
+    assert len(headline) == 2
+    assert all("81.2" in row and "48.0" in row for row in headline)
+    for word in (
+        "clean",
+        "worst case",
+        "[95 % CI]",
+        "a from pgd_at_digits-6eade511",
+        "c from rslad_digits-6eade511",
+        "FGSM",
+    ):
+        assert word in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_the_footnote_tells_every_radius(result):
+    rows = [{"name": f"{eps}", "results": [result(812, 600, 503, eps=eps)]} for eps in (0.04, 0.08, 0.16)]
+    told = " ".join(footnotes(rows))
+    assert "PGD-20: 20 steps of 0.01, 0.02 and 0.04 on cross-entropy, uniform start" in told
+    assert "FGSM: 1 step of 0.04, 0.08 and 0.16 on cross-entropy" in told
+
+
 def test_a_pipe_gets_plain_wide_text(rows, capsys):
     print_table(comparison_table(rows))
     buffer = io.StringIO()

@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kdrobust.data import image_folder
 from kdrobust.errors import DataError
-from kdrobust.serving import images as reading
 from kdrobust.serving.images import open_images
 
 GREY, COLOUR = (1, 4, 6), (3, 4, 6)
@@ -34,11 +32,6 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path):
     assert names == ["a.PNG", "b.png", "below/c.bmp"]
     assert (len(images), pixels.shape, pixels.dtype) == (3, (3, *GREY), np.uint8)
     assert pixels[:, 0, 0, 0].tolist() == [1, 0, 2]
-
-
-def test_the_same_endings_as_for_training():
-    assert reading.SUFFIXES == image_folder.SUFFIXES
-    assert set(reading._EIGHT_BITS) == {*image_folder._GREY, *image_folder._COLOUR}
 
 
 @pytest.mark.parametrize(("mode", "value"), [("L", 10), ("RGB", (10, 10, 10)), ("RGBA", (10, 10, 10, 255)), ("P", 0)])

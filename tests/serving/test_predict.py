@@ -159,3 +159,13 @@ def test_torch_is_loaded_for_torch_models_only(place, arguments):
         [sys.executable, "-c", program, *given], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (8, 8), (8, 8, 1)])
+def test_an_array_may_hold_one_image(place, tmp_path, capsys, shape):
+    one = pixels(1).numpy()
+    np.save(tmp_path / "one.npy", one.reshape(shape))
+    assert main(["predict", str(place / "best.ckpt"), f"input={tmp_path / 'one.npy'}"]) == 0
+    found = rows(capsys.readouterr().out)
+    assert [row["input"] for row in found] == ["0"]
+    assert [int(row["class"]) for row in found] == kdrobust.load(place / "best.ckpt").predict(one).classes.tolist()

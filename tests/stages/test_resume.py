@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from kdrobust.config import compose
+from kdrobust.config import compose, instantiate
 from kdrobust.errors import StoppedError
 from kdrobust.modules import ResumePoint, RobustModule, find_resume_point, place_of
 from kdrobust.stages.setup import new_classifier
@@ -69,7 +70,7 @@ def dying(monkeypatch, hook, after):
     monkeypatch.setattr(ResumePoint, hook, dies)
 
 
-def compare_runs(folder, checkpoint, monkeypatch, composed, deaths):
+def compare_runs(folder, checkpoint, monkeypatch, composed, deaths, steps=8):
     """An uninterrupted run, and one that dies once at every one of `deaths` and is taken up again each time."""
     whole = run(composed.copy(), folder / "run", checkpoint)
     # the same folder for both: checkpoints name it
@@ -82,7 +83,7 @@ def compare_runs(folder, checkpoint, monkeypatch, composed, deaths):
         # what the dead process had in memory is gone; a torch generator is no part of a run
         torch.manual_seed(1234)
     resumed = run(composed.copy(), folder / "run", checkpoint)
-    assert resumed["steps"] == whole["steps"] == 8
+    assert resumed["steps"] == whole["steps"] == steps
     same(resumed["weights"], whole["weights"])
     same(resumed["optimizer"], whole["optimizer"])
     for name in OURS:
@@ -92,6 +93,18 @@ def compare_runs(folder, checkpoint, monkeypatch, composed, deaths):
         if (folder / "whole" / name).exists():
             assert (folder / "run" / name).read_bytes() == (folder / "whole" / name).read_bytes(), name
     return whole
+
+
+def orders(monkeypatch):
+    """A list that every batch trained on adds its samples' numbers to."""
+    seen, original = [], RobustModule.training_step
+
+    def keep(self, batch, batch_idx):
+        seen.append(batch.indices.tolist())
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(RobustModule, "training_step", keep)
+    return seen
 
 
 def step(number):
@@ -155,7 +168,35 @@ def test_what_the_model_draws_itself(tmp_path, checkpoint, monkeypatch):
     monkeypatch.setattr(start, "new_classifier", with_dropout)
     lines = ["model@student=mlp", "callbacks.last.every_n_steps=1"]
     composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, *lines])
-    compare_runs(tmp_path, checkpoint, monkeypatch, composed, [step(3)])
+    compare_runs(tmp_path, checkpoint, monkeypatch, composed, [step(3), SECOND_EPOCH])
+
+
+@pytest.mark.parametrize(("most", "deaths"), [(6, [step(2), SECOND_EPOCH, step(5)]), (20, [SECOND_EPOCH, step(7)])])
+def test_a_limit_of_steps(tmp_path, checkpoint, monkeypatch, most, deaths):
+    lines = ["model@student=mlp", "scheduler=plateau", "callbacks.last.every_n_steps=1", f"+trainer.max_steps={most}"]
+    composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, *lines])
+    compare_runs(tmp_path, checkpoint, monkeypatch, composed, deaths, steps=min(most, 8))
+
+
+def test_processes_that_read_ahead(tmp_path, checkpoint, monkeypatch):
+    for split in ("train", "test"):
+        for name in ("ant", "bee"):
+            (folder := tmp_path / "images" / split / name).mkdir(parents=True)
+            for number in range(45 if split == "train" else 2):
+                Image.new("L", (8, 8), number * 5).save(folder / f"{number}.png")
+    lines = ["data=image_folder", f"data.source.path={tmp_path / 'images'}", "data.loader=workers"]
+    lines += ["model@student=mlp", "method=pgd_at", "data.augmentation=null", "callbacks.last.every_n_steps=1"]
+    composed = compose("distill", ["epochs=2", "data.limit_train=64", *SMALL, *lines, "data.num_workers=2"])
+    with monkeypatch.context() as patched:
+        seen = orders(patched)
+        compare_runs(tmp_path, checkpoint, patched, composed, [step(3), SECOND_EPOCH, step(6)])
+    data = instantiate(compose("distill", ["data.limit_train=64", *SMALL, *lines]).data)
+    loader = data.train_dataloader()
+    expected = []
+    for epoch in range(2):
+        loader.sampler.set_epoch(epoch)
+        expected += [batch.indices.tolist() for batch in loader]
+    assert seen == expected * 2
 
 
 def signalled(monkeypatch, number, during, times=1):

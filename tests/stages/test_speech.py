@@ -1,11 +1,14 @@
 """Spoken words through the stages: teacher, student, evaluation on the waveform; and what a user gets wrong."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
 from scipy.io import wavfile
 
+import kdrobust
+from kdrobust.data import SpokenWords
 from tests.recordings import speak
 from tests.stages.conftest import Workplace
 
@@ -116,3 +119,71 @@ def test_mistakes_are_one_line(trained, capsys, code, overrides, words):
 def test_a_model_of_another_rate(trained, capsys):
     evaluate(trained, "other", "data.source.sample_rate=16000", "data.source.seconds=0.05", code=1)
     assert "built for sample_rate 8000, the data have 16000" in line(capsys)
+
+
+def test_a_sound_model_s_file_is_measured_and_hears_wav_files(trained, capsys):
+    checkpoint = trained.folder / "student" / "best.ckpt"
+    trained.run(
+        "export", f"checkpoint={checkpoint}", "format=torchscript", *SMALL[1:], "run.folder=exported", "compare=null",
+        f"data.source.path={trained.folder / 'words'}", "evaluation.checks=false", "evaluation.latency=false",
+        "evaluation.attacks.square.queries=3", "evaluation.num_samples=8",
+    )  # fmt: skip
+    result = json.loads((trained.folder / "exported" / "result.json").read_text())
+    assert {"square", "square_from_twin"} <= set(result["evaluation"]["attacks"])
+    card = (trained.folder / "exported" / "MODEL_CARD.md").read_text()
+    assert "1 × 800 of sound, 8000 samples a second, each scaled to a largest absolute value of 0.9" in card
+    assert "float32 in [-1, 1]" in card
+    capsys.readouterr()
+    tables = []
+    for model in ([str(checkpoint)], [str(trained.folder / "exported" / "model.pt"), "trust=true"]):
+        trained.run("predict", *model, f"input={trained.folder / 'words'}", "output=heard.csv", "batch_size=7")
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert "recordings have another rate or length than the model's (8000 samples a second, 0.1 s)" in told
+        with (trained.folder / "heard.csv").open() as file:
+            tables.append(list(csv.DictReader(file)))
+        (trained.folder / "heard.csv").unlink()
+    assert len(tables[0]) == 60
+    shares = [[float(row["p_yes"]) for row in table] for table in tables]
+    np.testing.assert_allclose(*shares, atol=1e-5)
+    # what it hears is what it was trained on
+    words = SpokenWords(path=trained.folder / "words", seconds=0.1, test_speakers=["cy"]).load(trained.folder)
+    names = [path.name for path in words.x_test.paths]
+    wanted = kdrobust.load(checkpoint).predict(words.x_test[np.arange(len(names))]).probabilities[:, 1]
+    heard = {row["input"]: float(row["p_yes"]) for row in tables[0]}
+    np.testing.assert_allclose([heard[name] for name in names], wanted, atol=1e-6)
+
+
+def test_a_suite_without_form_for_the_threat(trained, capsys):
+    given = [
+        *SMALL[1:], f"data.source.path={trained.folder / 'words'}", "threat=snr_30db", "evaluation.checks=false",
+        f"checkpoint={trained.folder / 'student' / 'best.ckpt'}", "evaluation.num_samples=4",
+    ]  # fmt: skip
+    trained.run("evaluate", *given, "evaluation=fast", code=2)
+    assert "evaluation.attacks.cascade: it knows no ε that is a share" in line(capsys)
+    trained.run(
+        "export", *given, "format=torchscript", "run.folder=by_ratio", "compare=null", "evaluation.latency=false"
+    )
+    told = capsys.readouterr().out
+    assert "evaluation.attacks.square is left out" in told
+    assert "evaluation.transfer.square is left out" in told
+    result = json.loads((trained.folder / "by_ratio" / "result.json").read_text())
+    assert set(result["evaluation"]["attacks"]) == {"fgsm", "pgd20", "pgd20_from_twin"}
+
+
+def test_fast_has_a_form_for_two_classes(trained):
+    steps = [f"evaluation.attacks.cascade.attacks.{name}.steps=2" for name in ("apgd_ce", "apgd_t", "apgd_margin")]
+    result = evaluate(
+        trained, "fast", "evaluation=fast", "evaluation.checks=false", "evaluation.latency=false", *steps,
+        "evaluation.attacks.cascade.attacks.square.queries=3",
+    )  # fmt: skip
+    notes = result["evaluation"]["attacks"]["cascade"]["notes"]
+    assert notes == ["dlr_targeted is not defined for 2 classes: climbed margin_targeted"]
+
+
+def test_a_suite_s_mistakes_name_keys_that_can_be_set(trained, capsys):
+    for override, key in (
+        ("evaluation.attacks.pgd20.steps=-1", "evaluation.attacks.pgd20.steps=-1"),
+        ("evaluation=fast", "evaluation.attacks.cascade.attacks.apgd_t.targets=0"),
+    ):
+        evaluate(trained, "wrong", override, key, code=2)
+        assert line(capsys).startswith(f"{key}: ")

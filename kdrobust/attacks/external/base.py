@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes
+from kdrobust.attacks.contract import Model, check_inputs, check_logits, check_shapes, is_wrong
 from kdrobust.attacks.external.guard import Facade, guarded
 from kdrobust.attacks.goals import margin
 from kdrobust.attacks.partial import Partial
 from kdrobust.attacks.result import AttackResult
 from kdrobust.attacks.threat import Threat, per_sample
 from kdrobust.errors import AttackError
+from kdrobust.losses.numerics import lift
+from kdrobust.models.inplace import IN_PLACE
 
 #: How far beyond ball and box float32 arithmetic may end without being worth a note.
 _ROUNDING = 1e-6
@@ -122,7 +124,10 @@ class ExternalAttack(ABC):
             if not len(clean):
                 nothing = clean.new_zeros(0)
                 return AttackResult(adversarial=clean, goal_start=nothing, goal_end=nothing, fooled=truth.bool())
+            version = clean._version
             before = self._ask(model, clean)
+            if clean._version != version:
+                raise AttackError(IN_PLACE)
             check_logits(before, truth)
             found = Found(adversarial=clean)
             if self.threat.radius > 0:
@@ -136,7 +141,7 @@ class ExternalAttack(ABC):
                 adversarial=adversarial,
                 goal_start=margin(before, truth),
                 goal_end=margin(after, truth),
-                fooled=after.argmax(dim=1) != truth,
+                fooled=is_wrong(after, truth),
                 extra=found.extra,
                 notes=(*found.notes, *notes),
             )
@@ -153,10 +158,10 @@ class ExternalAttack(ABC):
         name, n, notes = type(self).__name__, len(clean), []
         if found.shape != clean.shape:
             raise AttackError(f"{name} returned shape {tuple(found.shape)} for inputs {tuple(clean.shape)}")
-        found = found.detach().to(clean)
+        found = found.detach().to(lift(clean))
         lost = ~found.flatten(1).isfinite().all(dim=1)
         if bool(lost.any()):
-            found = torch.where(per_sample(lost, found), clean, found)
+            found = torch.where(per_sample(lost, found), lift(clean), found)
             notes.append(f"{int(lost.sum())} of {n} answers held NaN or infinite pixels: they count as clean inputs")
         beyond = self.threat.distance(found, clean) - self.threat.radius
         outside = torch.maximum(-found, found - 1.0).flatten(1).amax(dim=1)

@@ -28,12 +28,12 @@ class Format:
     Attributes:
         sample_rate: samples a second; files of another rate are resampled (polyphase, anti-aliased).
         samples: length; longer recordings keep their middle, shorter ones stand between zeros.
-        peak: largest absolute value after scaling, in (0, 1].
+        peak: largest absolute value after scaling, in (0, 1]; None: not scaled, but cut off beyond [-1, 1].
     """
 
     sample_rate: int
     samples: int
-    peak: float
+    peak: float | None
 
     def apply(self, signal: Signal, rate: int) -> npt.NDArray[np.float32]:
         """Resample, cut or pad, and scale.
@@ -43,7 +43,7 @@ class Format:
             rate: its samples a second.
 
         Returns:
-            [samples], within [-peak, peak].
+            [samples], within [-peak, peak], or [-1, 1] where it is None.
 
         Raises:
             ValueError: silence, which no factor brings to the peak.
@@ -58,6 +58,8 @@ class Format:
             signal = signal[excess // 2 : excess // 2 + self.samples]
         else:
             signal = np.pad(signal, (-excess // 2, -excess - -excess // 2))
+        if self.peak is None:
+            return signal.astype(np.float32).clip(-1.0, 1.0)
         loudest = float(np.abs(signal).max())
         if not loudest:
             raise ValueError("it is silent")

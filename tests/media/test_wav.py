@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
-from kdrobust.data.wav import Format, WavFiles, read_wav
 from kdrobust.errors import DataError
+from kdrobust.media.wav import Format, WavFiles, read_wav
 
 PLAIN = Format(sample_rate=8000, samples=800, peak=0.9)
 

@@ -1,0 +1,1 @@
+"""Files of images and recordings, read as arrays. No torch."""

@@ -61,7 +61,7 @@ def simple(**values):
 
 
 def test_far_fewer_than_all_and_no_pair_missing():
-    factors = simple(**{name: "abc" for name in ("one", "two", "three", "four", "five", "six")})
+    factors = simple(**dict.fromkeys(("one", "two", "three", "four", "five", "six"), "abc"))
     covering = cover(factors, [])
     # 3^6 are 729; the least is 11 to 13
     assert len(covering.combinations) <= 20

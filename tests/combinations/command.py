@@ -47,7 +47,9 @@ def _list(found: Covering) -> None:
             print(f"     {typed(needed.arguments)}")
         print(f"     {typed(training(chosen, folder))}")
         print(f"     {typed(evaluation(chosen, f'{folder}/best.ckpt', f'{RUNS}/evaluate/{number:03}'))}")
-    print(f"{len(found.combinations)} combinations, {len(found.covered)} pairs; {len(found.excluded)} pairs do not go together:")
+    print(
+        f"{len(found.combinations)} combinations, {len(found.covered)} pairs; {len(found.excluded)} pairs do not go together:"
+    )
     for why in dict.fromkeys(found.excluded.values()):
         print(f"  {sum(each == why for each in found.excluded.values()):4}  {why}")
     for factor in factors():
@@ -99,12 +101,18 @@ def _table(records: Mapping[str, Record]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/combinations", description=__doc__)
     parser.add_argument("--list", action="store_true", help="print combinations and commands, run nothing")
-    parser.add_argument("--only", help="numbers of combinations, e.g. 3 or 3,17; those that have been run are run again")
+    parser.add_argument(
+        "--only", help="numbers of combinations, e.g. 3 or 3,17; those that have been run are run again"
+    )
     parser.add_argument("--piece", default="1/1", help="k/n: every n-th combination, from the k-th; e.g. 2/4")
     parser.add_argument("--out", type=Path, default=Path("outputs/combinations"), help="where they run")
     parser.add_argument("--again", action="store_true", help="run those again that failed")
-    parser.add_argument("--interpreters", action="store_true", help="a new interpreter a command, which takes thrice the time")
-    parser.add_argument("--silent", action="store_true", help="a sample's silent faults instead: see tests/combinations/silent.py")
+    parser.add_argument(
+        "--interpreters", action="store_true", help="a new interpreter a command, which takes thrice the time"
+    )
+    parser.add_argument(
+        "--silent", action="store_true", help="a sample's silent faults instead: see tests/combinations/silent.py"
+    )
     return parser
 
 

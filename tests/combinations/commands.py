@@ -69,7 +69,11 @@ def _given(chosen: Mapping[str, Option]) -> list[str]:
         elif way == "asked anew":
             lines.append(f"{new}{node}.outputs=null")
         # without labels there is nothing to train one on, which is asked before it is known whether one is wanted
-        if way == "checkpoint" or (way == "stored" and not stored) or (way != "auto" and chosen["labels"].name == "none"):
+        if (
+            way == "checkpoint"
+            or (way == "stored" and not stored)
+            or (way != "auto" and chosen["labels"].name == "none")
+        ):
             lines.append(f"{node}.checkpoint={checkpoint}")
     return lines
 
@@ -99,7 +103,15 @@ def training(chosen: Mapping[str, Option], folder: str) -> list[str]:
     """
     lines = [line for name in _PLAIN for line in chosen[name].lines]
     kind = chosen["data"].facts["takes"]
-    return ["distill", *lines, *_features(chosen), *_teacher_lines(kind), *_given(chosen), *_SMALL, f"run.folder={folder}"]
+    return [
+        "distill",
+        *lines,
+        *_features(chosen),
+        *_teacher_lines(kind),
+        *_given(chosen),
+        *_SMALL,
+        f"run.folder={folder}",
+    ]
 
 
 def preparations(chosen: Mapping[str, Option]) -> Iterator[Preparation]:

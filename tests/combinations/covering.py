@@ -156,9 +156,10 @@ class _Search:
     def why_not(self, chosen: Mapping[str, Option], name: str) -> str:
         """The reason against the option just chosen for a factor; empty if there is none."""
         for rule in self.rules[name]:
-            if all(each in chosen for each in rule.factors):
-                if rule.forbids(*(chosen[each] for each in rule.factors)):
-                    return rule.why
+            if not all(each in chosen for each in rule.factors):
+                continue
+            if rule.forbids(*(chosen[each] for each in rule.factors)):
+                return rule.why
         return ""
 
     def gain(self, chosen: Mapping[str, Option], name: str, option: Option, missing: set[Pair]) -> int:

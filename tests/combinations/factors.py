@@ -87,7 +87,9 @@ def _student() -> Factor:
             continue
         kind = "sound" if net.takes == {"sound"} else "batch norm" if net.normalised else "plain"
         lines = (f"model@student={name}", *(f"student.network.{line}" for line in net.lines))
-        found.append(Option(name=name, kind=kind, lines=lines, facts={"takes": net.takes, "maps": net.maps, "net": net}))
+        found.append(
+            Option(name=name, kind=kind, lines=lines, facts={"takes": net.takes, "maps": net.maps, "net": net})
+        )
     return _factor("student", found, left_out)
 
 
@@ -194,7 +196,12 @@ def _evaluation() -> Factor:
         if name == "detection":
             continue
         text = str(read("evaluation", name)["attacks"])
-        facts = {"library": "external" in text, "square": "Square" in text, "apgd": "APGD" in text, "targets": "targets" in text}
+        facts = {
+            "library": "external" in text,
+            "square": "Square" in text,
+            "apgd": "APGD" in text,
+            "targets": "targets" in text,
+        }
         facts["minimum"] = any(each in text for each in ("FMN", "DDN", "CarliniWagner"))
         facts["l2"] = "DDN" in text
         kind = "library" if facts["library"] else "minimum norm" if facts["minimum"] else "gradient"

@@ -181,7 +181,11 @@ def main(folder: Path) -> int:
             bases[method] = runs.made_by([f"method={method}"])[0]
         base = bases[method]
         said = "changes something" if wanted else "changes nothing"
-        wrong = ["the run without it failed"] if base is None else _changes(runs, base, [f"method={method}", *lines], wanted)
+        wrong = (
+            ["the run without it failed"]
+            if base is None
+            else _changes(runs, base, [f"method={method}", *lines], wanted)
+        )
         tell(f"{method} {' '.join(lines)}: {said}", wrong, began)
     print(f"{failed} wrong; {folder}")
     return 1 if failed else 0

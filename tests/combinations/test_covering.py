@@ -61,7 +61,7 @@ def simple(**values):
 
 
 def test_far_fewer_than_all_and_no_pair_missing():
-    factors = simple(**{name: "abc" for name in ("one", "two", "three", "four", "five", "six")})
+    factors = simple(**dict.fromkeys(("one", "two", "three", "four", "five", "six"), "abc"))
     covering = cover(factors, [])
     # 3^6 are 729; the least is 11 to 13
     assert len(covering.combinations) <= 20
@@ -130,7 +130,11 @@ def test_what_a_rule_says_is_refused_for_its_data_is_refused(rule, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     make(tmp_path / MATERIALS)
     # one process, one form of the numbers: the refusal is asked, not the paths
-    chosen = {**broken(rule), "trainer": Option(name="cpu", lines=("trainer=cpu",)), "precision": Option(name="as it is")}
+    chosen = {
+        **broken(rule),
+        "trainer": Option(name="cpu", lines=("trainer=cpu",)),
+        "precision": Option(name="as it is"),
+    }
     for needed in commands.preparations(chosen):
         assert main(list(needed.arguments)) == 0
     capsys.readouterr()
@@ -155,6 +159,12 @@ def test_figures_that_cannot_be_are_found(tmp_path):
 def test_what_goes_wrong_is_told_with_its_command(capsys):
     ended = Ended(arguments=["distill", "a=[1]"], code=0, seconds=1.0, output="...", signalled=False, left=True)
     assert running._wrong(ended, 143) == ["exit code 0, expected 143", "a process of it was left"]
-    step = {"name": "train", "arguments": ended.arguments, "seconds": 1.0, "wrong": ["a traceback"], "tail": ["x", "why"]}
+    step = {
+        "name": "train",
+        "arguments": ended.arguments,
+        "seconds": 1.0,
+        "wrong": ["a traceback"],
+        "tail": ["x", "why"],
+    }
     command.show_failure("7", {"steps": [step, {**step, "wrong": []}]}, lines=1)
     assert capsys.readouterr().out == "7: train: a traceback\n  kdrobust distill 'a=[1]'\n  | why\n"

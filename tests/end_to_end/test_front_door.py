@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 
 import pytest
 
+from tests.combinations import judging, silent
 from tests.combinations.processes import Forks, run
 from tests.methods import METHODS
 
@@ -15,11 +17,11 @@ TINY = [
     "data.limit_train=64", "data.limit_validation=20", "data.batch_size=32", "attack.steps=1",
     "teacher_training.attack.steps=1", "callbacks.robust_validation.attack.steps=1",
 ]  # fmt: skip
-#: An implied teacher whose clean logits are stored, one that is asked about attacked inputs, two teachers, a partner.
-TWO_PROCESSES = ["rslad", "saad", "mtard", "peeraid"]
-OTHERS = [name for name in METHODS if name not in TWO_PROCESSES]
-REPRODUCED = OTHERS[::3]
-RESUMED = [name for name in OTHERS if name not in REPRODUCED]
+#: An implied teacher whose clean logits are stored; two teachers, one of them asked about attacked inputs.
+TWO_PROCESSES = ["rslad", "mtard"]
+#: A live teacher, a partner, targets that follow what the student has learnt: each a state of its own to come again.
+REPRODUCED = ["saad", "peeraid", "absld"]
+RESUMED = [name for name in METHODS if name not in (*TWO_PROCESSES, *REPRODUCED)]
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +58,21 @@ def completed(ended, folder):
 
 @pytest.mark.parametrize("method", TWO_PROCESSES)
 def test_on_two_processes(starter, folder, method):
-    ended = run(starter, folder, ["distill", *TINY, f"method={method}", "trainer=ddp_cpu", f"run.folder=two/{method}"])
+    command = ["distill", *TINY, f"method={method}", "data.batch_size=16"]
+    ended = run(starter, folder, [*command, "trainer=ddp_cpu", f"run.folder=two/{method}"])
     completed(ended, folder / "two" / method)
+
+
+def test_two_processes_learn_and_measure_what_one_does(starter, folder):
+    """The same samples a step, and as many in validation; the teacher is given, for it was trained by two."""
+    (method, *_), lines = TWO_PROCESSES, [*TINY, "data.batch_size=16"]
+    two = folder / "two" / method
+    if not (two / "result.json").exists():
+        run(starter, folder, ["distill", *lines, f"method={method}", "trainer=ddp_cpu", f"run.folder=two/{method}"])
+    teacher = judging.result(two)["teacher"]["checkpoint"]
+    alone = [*TINY, f"method={method}", f"teacher.checkpoint={teacher}", f"run.folder=one/{method}"]
+    completed(run(starter, folder, ["distill", *alone]), folder / "one" / method)
+    assert silent.apart(folder / "one" / method, two) == []
 
 
 @pytest.mark.parametrize("method", RESUMED)
@@ -67,9 +82,9 @@ def test_stopped_after_an_epoch_and_resumed(starter, folder, method):
     command = ["distill", *TINY, "data.batch_size=4", f"method={method}", f"run.folder=stopped/{method}"]
     ended = run(starter, folder, command, until=lambda: len(rows(place)) > 0)
     assert (ended.code, ended.left) == (143, False), ended.output
-    # the line it prints
-    assert f"kdrobust distill resume=stopped/{method}" in ended.output
-    ended = run(starter, folder, ["distill", f"resume=stopped/{method}"])
+    printed = re.search(r"to go on: kdrobust (distill) (resume=\S+),", ended.output)
+    assert printed, ended.output
+    ended = run(starter, folder, printed.groups())
     assert "going on after" in ended.output
     completed(ended, place)
 

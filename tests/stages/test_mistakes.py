@@ -174,7 +174,7 @@ def test_a_shared_teacher_is_waited_for_only_while_somebody_trains_it(workplace,
 
     calls = []
 
-    def refuse(config, folder):
+    def refuse(config, folder, digest, objective):
         calls.append(folder)
         raise (
             RunFolderBusyError("somebody is working here")

@@ -114,6 +114,7 @@ def steps_of_an_epoch(trainer: pl.Trainer) -> int:
 def validations_of_an_epoch(trainer: pl.Trainer) -> int:
     """Validations within the current epoch, the one at its end included."""
     every: Any = trainer.check_val_every_n_epoch
+    batches: Any = trainer.val_check_batch
     if not trainer.enable_validation or (trainer.current_epoch + 1) % every:
         return 0
-    return int(trainer.num_training_batches // trainer.val_check_batch)
+    return int(trainer.num_training_batches // batches)

@@ -81,6 +81,10 @@ def _trainer_problems(cfg: DictConfig) -> list[str]:
     refuse("fast_dev_run", "leaves no checkpoint; for a short run take debug=tiny", bool(trainer.get("fast_dev_run")))
     why = "takes the validation split away; for few samples set data.limit_train"
     refuse("overfit_batches", why, bool(trainer.get("overfit_batches")))
+    key = "reload_dataloaders_every_n_epochs"
+    refuse(
+        key, "a run resumed within an epoch would train on its first batches again; leave it 0", bool(trainer.get(key))
+    )
     why = "the data module gives every process its own samples; leave it false"
     refuse("use_distributed_sampler", why, bool(trainer.get("use_distributed_sampler")))
     return problems

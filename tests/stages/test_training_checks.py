@@ -62,6 +62,7 @@ def test_what_is_shipped_is_fine(composed):
         ({"trainer__fast_dev_run": True}, "trainer.fast_dev_run=True: .*debug=tiny"),
         ({"trainer__overfit_batches": 1}, "trainer.overfit_batches=1: .*data.limit_train"),
         ({"trainer__use_distributed_sampler": True}, "trainer.use_distributed_sampler=True: .*leave it false"),
+        ({"trainer__reload_dataloaders_every_n_epochs": 1}, "trainer.reload_dataloaders_every_n_epochs=1: .*leave it 0"),
         ({"trainer__precision": "bf16-true"}, "trainer.precision=bf16-true: .*take one of 32-true, 64-true, bf16-mixed"),
         ({"trainer__precision": "16-mixed"}, "trainer.precision=16-mixed: .*take bf16-mixed"),
         ({"callbacks__attack": None}, "callbacks.attack=null: .*attack=none"),

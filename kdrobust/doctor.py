@@ -50,6 +50,11 @@ _TRACES = {
     "fsdd": "fsdd/recordings",
     "speech_commands": "speech_commands_v0.02/testing_list.txt",
 }
+_HELP = """kdrobust doctor [--json]
+
+  Versions, devices, data found, what is missing and the command that brings it. Exit code 1 if something is broken.
+
+  --json    the same as JSON"""
 #: No line is longer.
 _WIDEST = 4096
 _DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -216,7 +221,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     """Print the report.
 
     Args:
-        arguments: nothing, or `--json`.
+        arguments: nothing, `--json`, or `--help`.
 
     Returns:
         0, or 1 if something required is broken.
@@ -224,6 +229,9 @@ def main(arguments: Sequence[str] = ()) -> int:
     Raises:
         UsageError: another argument.
     """
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(_HELP)
+        return 0
     unknown = [argument for argument in arguments if argument != "--json"]
     if unknown:
         raise UsageError(f"doctor {unknown[0]}: no such argument; there is --json")

@@ -86,6 +86,11 @@ def test_doctor_reports_every_area(folder: Path, capsys: Capture) -> None:
     assert "torchmetrics" in capsys.readouterr().out
 
 
+def test_doctor_has_help(capsys: Capture) -> None:
+    assert cli.main(["doctor", "--help"]) == 0
+    assert "--json" in capsys.readouterr().out
+
+
 def test_a_command_to_paste_is_not_wrapped(folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     cli.main(["doctor", "--json"])

@@ -131,7 +131,7 @@ class APGD(EvaluationAttack):
             aims: list[Tensor | None] = [None]
             if self.targeted:
                 aims = list(likeliest_others(logits, samples.labels, self.targets).unbind(dim=1))
-            climber, notes = self._climber, ()
+            climber, notes = self._climber, tuple[str, ...]()
             if (stand_in := defined_goal(self.goal, logits.shape[1])) != self.goal:
                 climber = self._climber_of(find_goal(stand_in))
                 notes = (f"{self.goal} is not defined for {logits.shape[1]} classes: climbed {stand_in}",)

@@ -165,7 +165,7 @@ def test_equal_seeds_do_not_tell_a_spread(tmp_path):
     told = report(tmp_path, jobs)
     assert "0.5500 ± 0.071" in told
     assert re.search(r"tie +0\.5000 +2 ", told)
-    assert "seed" not in told
+    assert "  seed" not in told
 
 
 def test_figures_of_every_kind_of_result():

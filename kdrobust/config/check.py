@@ -61,7 +61,7 @@ def _target_problems(node: DictConfig, key: str, trusted: Sequence[str]) -> list
         if name not in named:
             if not open_ended:
                 close = did_you_mean(name, named, prefix=f"{key}." if key else "")
-                takes_text = "" if close else f"; it takes {available(named)}"
+                takes_text = "" if close else f"; it takes {available(named) if named else 'no arguments'}"
                 if not below(str(path), ["kdrobust"]):
                     # left over from the class that stood here before
                     takes_text += f" (to leave it out: ~{full})"

@@ -106,8 +106,9 @@ class DataModule(pl.LightningDataModule):
         self.validation_fraction = validation_fraction
         self.seed = seed
         self.split_seed = split_seed
-        several = isinstance(augmentation, Sequence) and not isinstance(augmentation, str)
-        chain: list[Any] = list(augmentation) if several else [] if augmentation is None else [augmentation]
+        chain: list[Any] = [] if augmentation is None else [augmentation]
+        if isinstance(augmentation, Sequence) and not isinstance(augmentation, str):
+            chain = list(augmentation)
         for step in chain:
             if not callable(step):
                 raise ValueError(_no_augmentation(step))

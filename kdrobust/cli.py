@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -27,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     before = _on_sigterm(_terminate)
+    # `kdrobust evaluate ... | head`: a log line that no reader is left for is no error of the program
+    logging.raiseExceptions = False
     try:
         return _dispatch(arguments)
     except KdrobustError as error:

@@ -107,7 +107,7 @@ class DataModule(pl.LightningDataModule):
         self.seed = seed
         self.split_seed = split_seed
         chain: list[Any] = [] if augmentation is None else [augmentation]
-        if isinstance(augmentation, Sequence) and not isinstance(augmentation, str):
+        if isinstance(augmentation, list | tuple):
             chain = list(augmentation)
         for step in chain:
             if not callable(step):

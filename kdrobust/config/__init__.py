@@ -6,7 +6,7 @@ from kdrobust.config.compose import compose, compose_group
 from kdrobust.config.dead import dead_keys
 from kdrobust.config.numbers import as_number
 from kdrobust.config.paths import conf_dir, search_folders
-from kdrobust.config.resolved import DERIVED, read_resolved, require_resolved, resolved, to_text
+from kdrobust.config.resolved import DERIVED, read_resolved, require_resolved, resolved, settings, to_text
 from kdrobust.config.resolvers import config_hash, register, run_folder
 from kdrobust.config.trust import trusted_packages, trusting
 
@@ -28,6 +28,7 @@ __all__ = [
     "resolved",
     "run_folder",
     "search_folders",
+    "settings",
     "to_plain",
     "to_text",
     "trusted_packages",

@@ -34,6 +34,11 @@ def resolved(composed: DictConfig, derived: Mapping[str, Any] | None = None) -> 
     return OmegaConf.create({**plain, DERIVED: dict(derived or {})})
 
 
+def settings(cfg: DictConfig) -> dict[str, Any]:
+    """A resolved config as plain values, without what follows from the rest: for those who show or log it."""
+    return {str(key): _plain(cfg, str(key)) for key in cfg if key != DERIVED}
+
+
 def _plain(composed: DictConfig, key: str) -> Any:
     value = composed[key]
     return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value

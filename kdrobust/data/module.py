@@ -106,9 +106,8 @@ class DataModule(pl.LightningDataModule):
         self.validation_fraction = validation_fraction
         self.seed = seed
         self.split_seed = split_seed
-        chain: list[Any] = [] if augmentation is None else [augmentation]
-        if isinstance(augmentation, list | tuple):
-            chain = list(augmentation)
+        given: Any = [] if augmentation is None else augmentation
+        chain: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
         for step in chain:
             if not callable(step):
                 raise ValueError(_no_augmentation(step))

@@ -12,6 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from kdrobust.config import DERIVED
+
 RESULT, STATUS, MANIFEST, CONFIG, METRICS = (
     "result.json",
     "status.json",
@@ -78,7 +80,7 @@ def read_run(folder: Path) -> RunFiles:
     run.result = _mapping(run, RESULT, json.loads)
     run.status = _mapping(run, STATUS, json.loads)
     run.manifest = _mapping(run, MANIFEST, json.loads)
-    run.config = _mapping(run, CONFIG, _yaml)
+    run.config = {key: value for key, value in _mapping(run, CONFIG, _yaml).items() if key != DERIVED}
     hydra = _mapping(run, HYDRA, _yaml)
     runtime = dig(hydra, "hydra.runtime") or dig(hydra, "runtime")
     run.choices = runtime.get("choices", {}) if isinstance(runtime, Mapping) else {}

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from kdrobust.config import instantiate, to_plain
+from kdrobust.config import instantiate, settings
 from kdrobust.data import DataModule
 from kdrobust.models import file_hash, read_checkpoint
 from kdrobust.stages.setup import (
@@ -93,7 +93,7 @@ def _tell_loggers(cfg: DictConfig, result: Mapping[str, Any], folder: Path) -> N
     failed = True
     try:
         for recorder in recorders(loggers):
-            recorder.begin(to_plain(cfg))
+            recorder.begin(settings(cfg))
         record_all(loggers, result, folder)
         failed = False
     finally:

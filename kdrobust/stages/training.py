@@ -14,7 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
 from kdrobust.attacks import AttackCallback, Threat
-from kdrobust.config import instantiate, to_plain
+from kdrobust.config import instantiate, settings
 from kdrobust.data import DataModule
 from kdrobust.detection.calibration import write_calibration
 from kdrobust.detection.pairs import Pairs
@@ -119,7 +119,7 @@ def fit(
     failed = True
     try:
         for recorder in recorders(trainer.loggers):
-            recorder.begin(to_plain(cfg))
+            recorder.begin(settings(cfg))
         trainer.fit(module, datamodule=data, ckpt_path=point[0] if point else None, weights_only=True)
         failed = False
     except MisconfigurationException as error:

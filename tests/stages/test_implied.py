@@ -102,3 +102,12 @@ def test_a_key_of_a_teacher_s_training_that_nothing_reads_is_named():
     assert second.startswith("natural_training.epoch: nothing reads it; did you mean epochs?")
     assert teacher_problems(cfg, Objective(numbers(cfg.method))) == [first, second]
     assert training_problems(made("method=iad_2")) == []
+
+
+def test_a_training_says_what_it_has_of_its_own():
+    cfg = made("method=rslad", "+teacher_training.optimizer.lr=0.01", "teacher_training.epochs=7")
+    (line,) = [implied.own_training("teacher_training", teacher_config(cfg), cfg.teacher_training)]
+    assert line.startswith(
+        "epochs=7 (teacher_training.epochs), seed=0 (teacher_training.seed), method, attack, optimizer"
+    )
+    assert line.endswith("data, threat, scheduler, trainer are the student's")

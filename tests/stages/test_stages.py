@@ -1,6 +1,7 @@
 """Each stage, run as a user runs it, in a folder of its own."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -119,10 +120,16 @@ def test_the_pipeline_and_its_second_half_after_a_kill(workplace, capsys):
         json.dumps({**json.loads((folder / "status.json").read_text()), "status": "failed"})
     )
     kept = (folder / "student_alone" / "seed_0" / "best.ckpt").stat().st_mtime_ns
-    workplace.run(*command)
-    assert workplace.only("outputs/pipeline/*") == folder
+    workplace.run("pipeline", f"resume={folder}")
     assert (folder / "student_alone" / "seed_0" / "best.ckpt").stat().st_mtime_ns == kept
     assert (folder / "comparison.csv").read_text() == before
+    # the same command again has nothing to compute
+    capsys.readouterr()
+    workplace.run(*command)
+    assert workplace.only("outputs/pipeline/*") == folder
+    again = capsys.readouterr().out
+    assert "this pipeline is finished; its table again (run.name=NAME runs it anew" in again
+    assert again.splitlines()[1:] == [line for line in printed.splitlines() if not re.match(r"\[\d\d:", line)]
 
 
 def weights(path):

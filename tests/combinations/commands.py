@@ -14,7 +14,7 @@ RUNS = "runs"
 _TEACHER = {"image": "wide_cnn", "sound": "spectrogram_cnn"}
 _SAMPLES = 8
 #: The most of what an attack of an evaluation does, by the last part of its key.
-_MOST = {"steps": 5, "queries": 20, "restarts": 2, "targets": 2, "rounds": 1}
+_MOST = {"steps": 5, "queries": 20, "restarts": 2, "rounds": 1}
 _SMALL = (
     *("epochs=3", "data.limit_train=96", "data.limit_validation=40", "data.batch_size=16"),
     *("teacher_training.epochs=1", "natural_training.epochs=1", f"teacher_training.attack.steps={STEPS}"),

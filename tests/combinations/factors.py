@@ -195,16 +195,14 @@ def _evaluation() -> Factor:
     for name in options("evaluation"):
         if name == "detection":
             continue
-        text = str(read("evaluation", name)["attacks"])
+        text = str([read("evaluation", name).get(key) for key in ("attacks", "transfer")])
+        minimum = any(each in text for each in ("FMN", "DDN", "CarliniWagner"))
         facts = {
             "library": "external" in text,
-            "square": "Square" in text,
-            "apgd": "APGD" in text,
-            "targets": "targets" in text,
+            "l2": any(each in text for each in ("DDN", "CarliniWagner")),
+            "absolute": minimum or any(each in text for each in ("external", "Square", "Cascade")),
         }
-        facts["minimum"] = any(each in text for each in ("FMN", "DDN", "CarliniWagner"))
-        facts["l2"] = "DDN" in text
-        kind = "library" if facts["library"] else "minimum norm" if facts["minimum"] else "gradient"
+        kind = "library" if facts["library"] else "minimum norm" if minimum else "gradient"
         found.append(Option(name=name, kind=kind, lines=(f"evaluation={name}",), facts=facts))
     left_out = {"detection": "measures detectors; tests/detection runs it"}
     return _factor("evaluation", found, left_out)

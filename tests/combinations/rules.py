@@ -118,6 +118,24 @@ RULES = (
         forbids=lambda method, features: method.facts["weighting"] and features.name != "none",
     ),
     Rule(
+        why="the suite holds an attack for ℓ2 threats alone",
+        factors=("evaluation", "threat"),
+        forbids=lambda evaluation, threat: evaluation.facts["l2"] and threat.kind != "l2",
+        refused="evaluation",
+    ),
+    Rule(
+        why="the official AutoAttack needs pixels in [0, 1]",
+        factors=("evaluation", "threat"),
+        forbids=lambda evaluation, threat: evaluation.facts["library"] and threat.facts["takes"] == "sound",
+        refused="evaluation",
+    ),
+    Rule(
+        why="gradient attacks alone know an ε that is a share of each sample's own norm",
+        factors=("evaluation", "threat"),
+        forbids=lambda evaluation, threat: evaluation.facts["absolute"] and threat.facts["relative"],
+        refused="evaluation",
+    ),
+    Rule(
         why="the student has no module with maps of height and width",
         factors=("student", "features"),
         forbids=lambda student, features: features.facts.get("maps", False) and not student.facts["maps"],

@@ -144,6 +144,24 @@ def test_what_a_rule_says_is_refused_for_its_data_is_refused(rule, tmp_path, mon
     assert not (tmp_path / "runs/distill/000/metrics.csv").exists()
 
 
+@pytest.mark.slow
+@refused_by("evaluation")
+def test_what_a_rule_says_is_refused_of_an_evaluation_is_refused(rule, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / MATERIALS)
+    by_name = {factor.name: {option.name: option for option in factor.options} for factor in factors()}
+    given = {
+        name: by_name[name][value] for name, value in [("teacher", "checkpoint"), ("labels", "all"), ("trainer", "cpu")]
+    }
+    chosen = {**broken(rule), **given}
+    (teacher,) = commands.preparations(chosen)
+    assert main(list(teacher.arguments)) == 0
+    capsys.readouterr()
+    assert main(commands.evaluation(chosen, teacher.file, "runs/evaluate/000")) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "runs/evaluate/000").exists()
+
+
 def test_figures_that_cannot_be_are_found(tmp_path):
     rows = ["epoch,val/accuracy,val/robust_accuracy,train/loss", "0,0.5,0.4,1.5", "2,0.5,0.9,nan"]
     (tmp_path / "metrics.csv").write_text("\n".join(rows))

@@ -23,8 +23,9 @@ from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
-from kdrobust.config import dead_keys, read_resolved, require_resolved, resolved, run_folder, trusting
-from kdrobust.errors import UsageError
+from kdrobust.config import DERIVED, dead_keys, read_resolved, require_resolved, resolved, run_folder, trusting
+from kdrobust.config.resolved import FILE
+from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.tracking import made_by
 
 STAGES = ("teacher", "outputs", "distill", "evaluate", "export", "prune", "pipeline")
@@ -101,10 +102,13 @@ def run_config(cfg: DictConfig, *, show: bool = False) -> dict[str, Any]:
 
     Raises:
         UsageError: a config that cannot run, one line a problem.
+        CheckpointError: a config that an earlier version wrote.
         KdrobustError: what the stage refuses.
     """
     require_resolved(cfg)
     module = stage_of(cfg)
+    if hasattr(module, "derive") and DERIVED not in cfg:
+        raise CheckpointError(f"{cfg.run.folder}: {FILE} is of an earlier version; give the run's own command again")
     if (starter := made_by()) and cfg.stage in _ONE_PROCESS:
         raise UsageError(f"{cfg.stage}: one process runs it, and starts ranks where it trains; leave {starter} out")
     from kdrobust.stages.memory import told_memory

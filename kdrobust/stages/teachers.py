@@ -12,9 +12,8 @@ from torch import nn
 
 from kdrobust.attacks import goals
 from kdrobust.config import DERIVED, instantiate, run_folder, to_plain
-from kdrobust.config.resolved import FILE
 from kdrobust.data import DataModule
-from kdrobust.errors import CheckpointError, RunFolderBusyError, RunFolderError, UsageError
+from kdrobust.errors import RunFolderBusyError, RunFolderError, UsageError
 from kdrobust.losses import Objective
 from kdrobust.models import file_hash, load_weights, read_checkpoint
 from kdrobust.modules import SharedAnswers
@@ -112,13 +111,7 @@ def implied_teachers(cfg: DictConfig, names: Sequence[str]) -> dict[str, Any]:
 
 def _implied_config(cfg: DictConfig, name: str) -> DictConfig:
     """A teacher's own config, out of its student's resolved one."""
-    node = OmegaConf.select(cfg, f"{DERIVED}.teachers.{name}")
-    if node is None:
-        raise CheckpointError(
-            f"{cfg.run.folder}: its {FILE} does not hold the config of its implied {name}, as an earlier version wrote "
-            "it; give the run's own command again"
-        )
-    config = OmegaConf.create(OmegaConf.to_container(node))
+    config = OmegaConf.create(OmegaConf.to_container(cfg[DERIVED].teachers[name]))
     assert isinstance(config, DictConfig)
     return config
 

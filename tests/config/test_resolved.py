@@ -39,6 +39,13 @@ def test_what_is_not_resolved_never_runs(composed):
         run_config(composed)
 
 
+def test_what_an_earlier_version_left_is_refused(composed):
+    cfg = resolved(composed)
+    del cfg[DERIVED]
+    with pytest.raises(CheckpointError, match=r"config_resolved\.yaml is of an earlier version; give the run's own"):
+        run_config(cfg)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

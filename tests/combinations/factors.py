@@ -7,6 +7,7 @@ import importlib.util
 import shutil
 from collections.abc import Mapping, Sequence
 
+from kdrobust.stages.training_checks import PRECISIONS
 from tests.combinations.covering import Factor, Option
 from tests.combinations.networks import network
 from tests.combinations.scanning import attacks, needs, numbers, options, read
@@ -33,7 +34,6 @@ _DATA_LEFT_OUT = {
     **dict.fromkeys(("cifar10", "cifar100", "fashion_mnist", "mnist", "svhn", "speech_commands"), _FETCHED),
     "detection": "is made of two trained classifiers; tests/detection runs it",
 }
-_PRECISIONS = {"32-true": "full", "bf16-mixed": "half", "16-mixed": "half", "64-true": "double"}
 
 
 #: Of these every option occurs, and their kinds are paired: what differs within a kind are numbers and shapes.
@@ -208,6 +208,11 @@ def _evaluation() -> Factor:
     return _factor("evaluation", found, left_out)
 
 
+def _precision() -> Factor:
+    found = [Option(name=name, lines=(f"trainer.precision={name}",)) for name in PRECISIONS if name != "16-mixed"]
+    return _factor("precision", found, {"16-mixed": "needs a GPU"})
+
+
 def _callbacks() -> Factor:
     found = [Option(name=name, lines=(f"callbacks={name}",)) for name in options("callbacks")]
     within = ("callbacks.last.every_n_steps=2",)
@@ -244,10 +249,7 @@ def factors() -> tuple[Factor, ...]:
                 Option(name="accumulated", lines=("trainer.accumulate_grad_batches=2",)),
             ],
         ),
-        _factor(
-            "precision",
-            [Option(name=name, kind=kind, lines=(f"trainer.precision={name}",)) for name, kind in _PRECISIONS.items()],
-        ),
+        _precision(),
         _callbacks(),
         _logger(),
         _wrap(),

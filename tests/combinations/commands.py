@@ -39,7 +39,7 @@ def _teacher_lines(kind: str) -> list[str]:
     name = _TEACHER[kind]
     net = network(name)
     assert net is not None
-    return [f"model@teacher={name}", *(f"teacher.network.{line}" for line in net.lines)]
+    return [f"model@teacher={name}", *net.typed("teacher")]
 
 
 def _place(stage: str, chosen: Mapping[str, Option]) -> str:

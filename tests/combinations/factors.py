@@ -86,7 +86,7 @@ def _student() -> Factor:
             left_out[name] = "timm is not installed"
             continue
         kind = "sound" if net.takes == {"sound"} else "batch norm" if net.normalised else "plain"
-        lines = (f"model@student={name}", *(f"student.network.{line}" for line in net.lines))
+        lines = (f"model@student={name}", *net.typed("student"))
         found.append(
             Option(name=name, kind=kind, lines=lines, facts={"takes": net.takes, "maps": net.maps, "net": net})
         )

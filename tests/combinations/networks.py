@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,18 +27,25 @@ class Network:
     """What is known of a small network.
 
     Attributes:
-        lines: what makes it small, below `NODE.network`.
+        changed: the arguments that make it small, by name; `+NAME` where conf/model leaves them to the class.
         takes: `image`, `sound`, or both.
         normalised: whether it has batch norm.
         maps: path of the last module with maps [B, C, H, W]; empty where there is none.
         layer: path of the last module but the classifying one.
     """
 
-    lines: tuple[str, ...]
+    changed: Mapping[str, Any]
     takes: frozenset[str]
     normalised: bool
     maps: str
     layer: str
+
+    def typed(self, node: str) -> tuple[str, ...]:
+        """The lines of a command that make the network of a node small."""
+        return tuple(
+            f"{'+' * key.startswith('+')}{node}.network.{key.lstrip('+')}={str(value).replace(' ', '')}"
+            for key, value in self.changed.items()
+        )
 
 
 def small(node: dict[str, Any]) -> dict[str, Any]:
@@ -49,8 +57,8 @@ def small(node: dict[str, Any]) -> dict[str, Any]:
         # the shallowest of its kind: 6 n + 4 layers
         changed |= {"depth": 10, "widen": 1}
     if isinstance(node.get("blocks"), list):
-        changed |= {"blocks": [1] * len(node["blocks"])}
-        changed |= {"stem": 4} if "stem" in node else {"width": 0.07}
+        changed |= {"blocks": [1] * len(node["blocks"]), "width" if "width" in node else "+width": 0.07}
+        changed |= {"stem": 4} if "stem" in node else {}
     elif isinstance(node.get("blocks"), int):
         changed |= {"blocks": 1, "channels": max(1, node["channels"] // 8)}
     elif "width" in node:
@@ -67,7 +75,8 @@ def network(option: str) -> Network | None:
     if any(isinstance(value, str) and value.startswith("${") for value in node.values()):
         return None
     changed = small(node)
-    arguments = {key: value for key, value in {**node, **changed}.items() if not key.startswith("_")}
+    given = {**node, **{key.lstrip("+"): value for key, value in changed.items()}}
+    arguments = {key: value for key, value in given.items() if not key.startswith("_")}
     built: dict[str, nn.Module] = {}
     for name, spec in (("image", IMAGE), ("sound", SOUND)):
         try:
@@ -80,16 +89,12 @@ def network(option: str) -> Network | None:
     inner = list(shapes)[:-1]
     maps = [path for path in inner if len(shapes[path]) == 4 and math.prod(shapes[path][2:]) > 1]
     return Network(
-        lines=tuple(f"{key}={_text(value)}" for key, value in changed.items()),
+        changed=changed,
         takes=frozenset(built),
         normalised=any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()),
         maps=maps[-1] if maps else "",
         layer=inner[-1],
     )
-
-
-def _text(value: Any) -> str:
-    return str(value).replace(" ", "")
 
 
 def _shapes(model: nn.Module, spec: InputSpec) -> dict[str, tuple[int, ...]]:

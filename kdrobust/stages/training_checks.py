@@ -39,7 +39,7 @@ def training_problems(cfg: DictConfig, objective: Objective) -> list[str]:
         cfg: the stage's config.
         objective: of its method.
     """
-    return [*_trainer_problems(cfg), *_callback_problems(cfg, objective)]
+    return [*_trainer_problems(cfg), *_attack_problems(cfg, objective), *_callback_problems(cfg, objective)]
 
 
 def _is_whole(value: Any, least: int) -> bool:
@@ -93,6 +93,15 @@ def _trainer_problems(cfg: DictConfig) -> list[str]:
     why = "the data module gives every process its own samples; leave it false"
     refuse("use_distributed_sampler", why, bool(trainer.get("use_distributed_sampler")))
     return problems
+
+
+def _attack_problems(cfg: DictConfig, objective: Objective) -> list[str]:
+    attack = cfg.get("attack")
+    if not objective.needs_attack or attack is None or str(attack.get("goal")) != "kl_to_clean":
+        return []
+    if attack.get("start") != "none" or not attack.get("steps"):
+        return []
+    return ["attack.start=none: kl_to_clean has no gradient at x itself; use attack.start=normal"]
 
 
 def _callback_problems(cfg: DictConfig, objective: Objective) -> list[str]:

@@ -31,7 +31,7 @@ class Term:
         loss: the bound loss function, [B], or [] where it relates samples to each other.
         weight: a number, or a function of the epoch.
         sample_weight: further factors per sample, or None.
-        role: `prediction` or `knowledge` where a method has a weighting, else None.
+        role: `prediction` or `knowledge` of what a method's weighting shares out, else None.
     """
 
     loss: Bound
@@ -149,7 +149,7 @@ def _read_term(spec: Any, key: str, shared: Mapping[str, Any], weighted: bool, t
     if isinstance(weight, float) and weight < 0:
         raise ValueError(f"{key}.weight: {weight:g} is negative; does the method's alpha lie in [0, 1]?")
     role = spec.get("role")
-    if weighted and role not in ROLES:
+    if weighted and role is not None and role not in ROLES:
         raise ValueError(f"{key}.role: the method's weighting asks for prediction or knowledge, got {role!r}")
     if not weighted and role is not None:
         raise ValueError(f"{key}.role: only a method with a weighting reads it; drop it, or add one")
@@ -235,12 +235,29 @@ def read_method(method: Mapping[str, Any], trusted: Sequence[str] = ()) -> Metho
         term = reader.attempt(partial(_read_term, spec, key, shared, weighted, trusted))
         if term is not None:
             read.terms[name] = term
+    if weighting is not None:
+        reader.problems += _without_role(read.terms)
     if not reader.problems:
         read.balance = reader.attempt(lambda: _read_balance(method.get("balance"), read.terms, trusted))
         reader.attempt(lambda: _read_target(method, read))
         reader.problems += _idle(shared, read)
     read.problems = reader.problems
     return read
+
+
+def _without_role(terms: Mapping[str, Term]) -> list[str]:
+    """Terms that a weighting passes by although nothing else has the role it asks for; one line each.
+
+    Beside terms of both roles another one may stand for itself, such as what a wrap or a feature loss adds.
+    """
+    given = {term.role for term in terms.values()}
+    if set(ROLES) <= given:
+        return []
+    return [
+        f"method.terms.{name}.role: the method's weighting asks for prediction or knowledge, got None"
+        for name, term in terms.items()
+        if term.role is None
+    ]
 
 
 def _takes(loss: Bound, key: str) -> bool:

@@ -79,7 +79,9 @@ def label_problems(cfg: DictConfig, objective: Objective) -> list[str]:
     elif not objective.teachers:
         problems.append("method: data.unlabelled=true has no labels, and this method no teacher to learn from")
     node = cfg.get("teacher_training")
-    if node is not None and objective.teachers and str(cfg.teacher.checkpoint) == "auto" and node.get("data") is None:
+    stored = cfg.teacher.get("outputs") not in (None, "auto") if node is not None else False
+    implied = node is not None and str(cfg.teacher.checkpoint) == "auto" and node.get("data") is None
+    if implied and objective.teachers and not stored:
         problems.append(
             "teacher.checkpoint=auto: data.unlabelled=true leaves nothing to train a teacher on; name a checkpoint, or "
             "its labelled data: data@teacher_training.data=..."

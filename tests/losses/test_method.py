@@ -59,9 +59,12 @@ def test_a_partner_nobody_reads():
     assert "method.partners: no term reads peer" in only(partners=["peer"], terms={"a": CE})
 
 
-def test_a_weighting_wants_roles_of_all_terms():
+def test_a_weighting_wants_both_roles_and_then_lets_other_terms_stand_beside():
     weighting = {"function": "fixed", "student": "clean", "alpha": 0.3}
     assert "method.terms.a.role" in only(weighting=weighting, terms={"a": CE, "b": {**KL, "role": "knowledge"}})
+    both = {"a": {**CE, "role": "prediction"}, "b": {**KL, "role": "knowledge"}}
+    beside = read_method({"weighting": weighting, "terms": {**both, "c": KL}})
+    assert (beside.problems, beside.terms["c"].role) == ([], None)
     read = read_method({"weighting": weighting, "terms": {"a": {**CE, "role": "prediction"}}})
     assert read.describe()["weighting"]["alpha"] == 0.3
     assert "method.weighting.function" in only(

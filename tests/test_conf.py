@@ -38,7 +38,8 @@ _DETECTION = ["data.source.classifier=some.ckpt", "data.source.surrogate=other.c
 GIVEN = {
     "detection": _DETECTION,
     "detector": ["data=detection", *_DETECTION],
-    **{f"detection/{name}": _DETECTION for name in ("teacher", "student", "adversarial")},
+    **{f"detection/{name}": _DETECTION for name in ("teacher", "adversarial")},
+    "detection/student": [*_DETECTION, "teacher.checkpoint=detector.ckpt"],
     "image_folder": ["data.source.path=somewhere"],
     "npz": ["data.source.path=some.npz"],
     "spoken_words": ["data.source.path=somewhere"],
@@ -71,6 +72,7 @@ BESIDE = {
     "weighting": ["method=dtkd"],
     "features": ["method=kd", "features.student=network.1", "features.teacher=network.2"],
     "teachers": ["method=iad_2"],
+    "teachers/robust_and_natural": ["method=mtard"],
     "evaluation/detection": ["data=detection"],
 }
 
@@ -153,9 +155,12 @@ def test_every_method_goes_through_a_pipeline(method):
     jobs = cfg[DERIVED].jobs
     alone, distilled = jobs["student_alone/seed_3"], jobs["student_distilled/seed_3"]
     assert (alone.seed, distilled.seed, distilled.data.seed) == (3, 3, 3)
-    assert alone.attack == cfg.baseline.attack
-    assert distilled.attack == cfg.attack
-    assert alone.callbacks.attack.attack == cfg.baseline.attack, "not the other student's"
+    assert distilled.attack == distilled.callbacks.attack.attack == cfg.attack
+    # each student is attacked as its own method says
+    for student in (alone, distilled):
+        assert student.attack == student.callbacks.attack.attack
+        assert student.attack.goal == student.method.attack.goal
+    assert (alone.attack.goal, alone.attack.start) == ("cross_entropy", "uniform")
     for name in cfg[DERIVED].teachers:
         node = distilled.teacher if name == "teacher" else distilled.teachers[name]
         given = node.checkpoint if name in Objective.from_method(numbers(cfg.method)).teachers else None

@@ -28,7 +28,8 @@ def done(tmp_path_factory):
 @pytest.fixture
 def run(done, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(done, tmp_path / "run")
+    # its teacher too, which lies in outputs/
+    shutil.copytree(done.parent, tmp_path, dirs_exist_ok=True)
     return tmp_path / "run"
 
 

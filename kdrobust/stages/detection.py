@@ -28,7 +28,7 @@ from kdrobust.errors import UsageError
 from kdrobust.evaluation import measure_latency, model_cost, stratified
 from kdrobust.models import file_hash
 from kdrobust.report import detection_csv, detection_markdown, detection_plot
-from kdrobust.stages.measuring import settle_batch
+from kdrobust.stages.measuring import attack_problems, settle_batch
 from kdrobust.stages.setup import (
     choose_device,
     data_header,
@@ -75,6 +75,11 @@ def problems(cfg: DictConfig) -> list[str]:
         check_names(list(shifts.get("names") or []), list(shifts.get("severities") or []), CORRUPTIONS)
     except UsageError as error:
         found.append(f"evaluation.{error}")
+    found += attack_problems(cfg, ("attacks", "transfer"))
+    try:
+        instantiate(suite.adaptive)
+    except UsageError as error:
+        found.append(str(error))
     if not (suite.attacks or (suite.transfer and suite.surrogates)):
         found.append("evaluation.attacks: no held-out attack; give some, or transfer and surrogates")
     if world_size(cfg.trainer) > 1:

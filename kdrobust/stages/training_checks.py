@@ -23,6 +23,11 @@ from kdrobust.stages.labels import monitors
 _KNOWN = ("kdrobust", "pytorch_lightning")
 #: Forms of arithmetic that a training runs in; 16-mixed on GPUs only.
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+#: What Lightning knows beside them, with the reason why it is not taken.
+_REFUSED = {
+    **dict.fromkeys(("16-true", "bf16-true"), "half-precision weights lose a step's update where it is small"),
+    **dict.fromkeys(("transformer-engine", "transformer-engine-float16"), "has never been tried here"),
+}
 #: Lightning's short forms of them.
 _SHORT = {"32": "32-true", "64": "64-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -34,7 +39,7 @@ def training_problems(cfg: DictConfig, objective: Objective) -> list[str]:
         cfg: the stage's config.
         objective: of its method.
     """
-    return [*_trainer_problems(cfg), *_callback_problems(cfg, objective)]
+    return [*_trainer_problems(cfg), *_attack_problems(cfg, objective), *_callback_problems(cfg, objective)]
 
 
 def _is_whole(value: Any, least: int) -> bool:
@@ -74,8 +79,8 @@ def _trainer_problems(cfg: DictConfig) -> list[str]:
         why = f"leaves nothing; for a short training set data.limit_{remedy}"
         refuse(key, why, trainer.get(key) is not None and float(trainer[key]) <= 0)
     precision = str(trainer.get("precision") or "32-true")
-    why = f"half-precision weights lose a step's update where it is small; take one of {', '.join(PRECISIONS)}"
-    refuse("precision", why, _SHORT.get(precision, precision) not in PRECISIONS)
+    # what is no precision at all is refused by the trainer's own types
+    refuse("precision", f"{_REFUSED.get(precision)}; take one of {', '.join(PRECISIONS)}", precision in _REFUSED)
     why = "CPUs have no such arithmetic; take bf16-mixed"
     refuse("precision", why, _SHORT.get(precision, precision) == "16-mixed" and trainer.get("accelerator") == "cpu")
     refuse("fast_dev_run", "leaves no checkpoint; for a short run take debug=tiny", bool(trainer.get("fast_dev_run")))
@@ -88,6 +93,15 @@ def _trainer_problems(cfg: DictConfig) -> list[str]:
     why = "the data module gives every process its own samples; leave it false"
     refuse("use_distributed_sampler", why, bool(trainer.get("use_distributed_sampler")))
     return problems
+
+
+def _attack_problems(cfg: DictConfig, objective: Objective) -> list[str]:
+    attack = cfg.get("attack")
+    if not objective.needs_attack or attack is None or str(attack.get("goal")) != "kl_to_clean":
+        return []
+    if attack.get("start") != "none" or not attack.get("steps"):
+        return []
+    return ["attack.start=none: kl_to_clean has no gradient at x itself; use attack.start=normal"]
 
 
 def _callback_problems(cfg: DictConfig, objective: Objective) -> list[str]:

@@ -68,6 +68,8 @@ def main(arguments: Sequence[str], start: Callable[[str, Sequence[str]], Any]) -
         if chosen:
             raise UsageError(f"metric={chosen[0]}: {words[1]} is a search, whose metrics are its own")
         print(trials_report(folder))
+    elif known.get("search"):
+        print(f"{folder}: no trial has ended yet; they will stand in {TRIALS}")
     elif not read_jobs(folder):
         print(f"{folder}: no job was recorded yet")
     else:

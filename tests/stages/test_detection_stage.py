@@ -141,7 +141,7 @@ def test_finished_attacks_are_not_made_again(place, evaluated):
         (["evaluation.threshold_on=mud"], "evaluation.threshold_on=mud: expected clean or natural"),
         (["evaluation.corruptions.names=[rain]"], "evaluation.corruptions.names: no corruption 'rain'"),
         (["trainer=ddp_cpu"], "a detector is measured by one process"),
-        (["evaluation.adaptive.weights=[]"], "attack.weights=[]: give at least one"),
+        (["evaluation.adaptive.weights=[]"], "evaluation.adaptive.weights=[]: give at least one"),
     ],
 )
 def test_refused_before_anything_is_attacked(place, capsys, arguments, words):

@@ -61,7 +61,7 @@ def _moved(node: Any, folder: Path) -> Any:
         return {key: _moved(value, folder) for key, value in node.items()}
     if isinstance(node, list):
         return [_moved(value, folder) for value in node]
-    return node.replace(folder.name, "RUN") if isinstance(node, str) else node
+    return node.replace(f"{folder.parent.name}/{folder.name}", "RUN") if isinstance(node, str) else node
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, float]]:

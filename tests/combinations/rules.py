@@ -68,7 +68,6 @@ RULES = (
         forbids=lambda method, attack: (
             method.facts["goal"] == "kl_to_clean" and attack.facts["start"] == "none" and _of_method(attack)
         ),
-        refused="data",
     ),
     Rule(
         why="only a method with the slot has a weighting to choose",

@@ -4,6 +4,7 @@ import functools
 import json
 
 import pytest
+import torch
 
 from kdrobust.cli import main
 from kdrobust.config import compose
@@ -172,6 +173,25 @@ def test_figures_that_cannot_be_are_found(tmp_path):
         "metrics.csv: train/loss is nan",
         "metrics.csv: val/robust_accuracy 0.9 above val/accuracy 0.5",
     ]
+
+
+def run_folder(place, *, bit=0.0, name="032"):
+    folder = place / name
+    folder.mkdir()
+    (folder / "metrics.csv").write_text("epoch\n0\n")
+    state = {"state_dict": {"weight": torch.tensor([1.0, 1.0 + bit])}, "epoch": 0, "global_step": 3}
+    torch.save(state, folder / "best.ckpt")
+    torch.save({**state, "optimizer_states": [], "lr_schedulers": []}, folder / "last.ckpt")
+    written = {"config_hash": "a032b", "checkpoint": {"path": f"{folder}/best.ckpt"}, "files": {"x": f"{folder}/x.png"}}
+    (folder / "result.json").write_text(json.dumps(written))
+    return folder
+
+
+def test_one_bit_is_a_difference_and_a_run_s_own_name_is_none(tmp_path):
+    whole, same = run_folder(tmp_path), run_folder(tmp_path, name="032-cut")
+    assert judging.differences(whole, same) == []
+    other = run_folder(tmp_path, name="other", bit=2**-23)
+    assert judging.differences(whole, other) == ["best.ckpt: state_dict", "last.ckpt: state_dict"]
 
 
 def test_what_goes_wrong_is_told_with_its_command(capsys):

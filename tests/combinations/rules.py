@@ -107,16 +107,6 @@ RULES = (
         refused="data",
     ),
     Rule(
-        why="the method's weighting asks every term for its role, and a wrap's or a feature's has none",
-        factors=("method", "wrap"),
-        forbids=lambda method, wrap: method.facts["weighting"] and wrap.facts.get("terms", False),
-    ),
-    Rule(
-        why="the method's weighting asks every term for its role, and a wrap's or a feature's has none",
-        factors=("method", "features"),
-        forbids=lambda method, features: method.facts["weighting"] and features.name != "none",
-    ),
-    Rule(
         why="the suite holds an attack for ℓ2 threats alone",
         factors=("evaluation", "threat"),
         forbids=lambda evaluation, threat: evaluation.facts["l2"] and threat.kind != "l2",

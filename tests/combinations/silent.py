@@ -138,11 +138,24 @@ def group_lines() -> Iterator[tuple[str, ...]]:
             yield (f"attack={name}",)
 
 
+def _same_teachers(folder: Path) -> list[str]:
+    """The lines that give a run the teachers of another: trained by two processes they would differ by rounding."""
+    teachers = result(folder)["teacher"] or {}
+    if "checkpoint" in teachers:
+        return [f"teacher.checkpoint={teachers['checkpoint']}"]
+    return [
+        f"{name if name == 'teacher' else f'teachers.{name}'}.checkpoint={origin['checkpoint']}"
+        for name, origin in teachers.items()
+    ]
+
+
 def _two_processes(runs: Runs, method: str) -> list[str]:
     one, said = runs.made_by([f"method={method}"])
-    two, told = runs.made_by([f"method={method}", *TWO])
-    if one is None or two is None:
-        return [said if one is None else told]
+    if one is None:
+        return [said]
+    two, said = runs.made_by([f"method={method}", *TWO, *_same_teachers(one)])
+    if two is None:
+        return [said]
     return [*apart(one, two), *implausible(one, 2), *implausible(two, 2)]
 
 

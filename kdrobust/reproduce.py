@@ -211,7 +211,7 @@ def _run(cfg: Any, folder: Path, trusted: Sequence[str]) -> dict[str, Any]:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     moved = OmegaConf.create(_moved(OmegaConf.to_container(cfg), str(cfg.run.folder), str(folder)))
     moved.run.folder = str(folder)
-    run_config(moved, show=True)
+    run_config(moved, asked=True)
     return _read(folder / "result.json")
 
 

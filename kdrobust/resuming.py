@@ -45,7 +45,7 @@ def resume(stage: str, arguments: Sequence[str]) -> Any:
     # slow to import, and not needed for a refusal
     from kdrobust.stages.run import run_config, score
 
-    return score(run_config(cfg, show=True), stage)
+    return score(run_config(cfg, asked=True), stage)
 
 
 def _config(stage: str, folder: Path, given: str) -> DictConfig:

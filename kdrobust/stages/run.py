@@ -90,12 +90,12 @@ def resolve(composed: DictConfig, folder: Path | None = None) -> DictConfig:
     return resolved(composed, derived)
 
 
-def run_config(cfg: DictConfig, *, show: bool = False) -> dict[str, Any]:
+def run_config(cfg: DictConfig, *, asked: bool = False) -> dict[str, Any]:
     """Run a resolved config in its folder.
 
     Args:
         cfg: what `resolve` or `read_resolved` returned.
-        show: whether the stage prints its result.
+        asked: whether a command asks for this run, and is shown its result; otherwise another run needs it.
 
     Returns:
         What `result.json` holds; empty on every process but the first.
@@ -109,7 +109,8 @@ def run_config(cfg: DictConfig, *, show: bool = False) -> dict[str, Any]:
     module = stage_of(cfg)
     if hasattr(module, "derive") and DERIVED not in cfg:
         raise CheckpointError(f"{cfg.run.folder}: {FILE} is of an earlier version; give the run's own command again")
-    if (starter := made_by()) and cfg.stage in _ONE_PROCESS:
+    # a training of torchrun's ranks has its teacher's outputs stored by the first of them
+    if asked and cfg.stage in _ONE_PROCESS and (starter := made_by()):
         raise UsageError(f"{cfg.stage}: one process runs it, and starts ranks where it trains; leave {starter} out")
     from kdrobust.stages.memory import told_memory
     from kdrobust.stages.setup import open_run
@@ -121,7 +122,7 @@ def run_config(cfg: DictConfig, *, show: bool = False) -> dict[str, Any]:
             module.require(cfg, checked)
         with open_run(cfg, folder) as digest:
             result: dict[str, Any] = module.run(cfg, folder, digest, checked) or {}
-    if show and result and hasattr(module, "show"):
+    if asked and result and hasattr(module, "show"):
         module.show(result, cfg)
     return result
 
@@ -140,7 +141,7 @@ def run_stage(composed: DictConfig, folder: Path, *, sweep: str | None = None) -
     if sweep is not None:
         with open_dict(composed):
             composed.run.sweep = sweep
-    return score(run_config(resolve(composed, folder), show=True), str(composed.stage))
+    return score(run_config(resolve(composed, folder), asked=True), str(composed.stage))
 
 
 def score(result: dict[str, Any], stage: str) -> float | None:
@@ -154,10 +155,10 @@ def rank_command(folder: Path) -> list[str]:
     return [sys.executable, "-m", "kdrobust.stages.rank", str(folder)]
 
 
-def run_written(folder: Path, *, show: bool = False) -> dict[str, Any]:
+def run_written(folder: Path) -> dict[str, Any]:
     """Run the config that a run folder holds: in another rank, or once more after a kill.
 
     Raises:
         CheckpointError: the folder holds no config that can be read.
     """
-    return run_config(read_resolved(folder), show=show)
+    return run_config(read_resolved(folder))

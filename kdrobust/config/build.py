@@ -10,13 +10,15 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from kdrobust.config.annotations import parameter_types, takes_number
+from kdrobust.config.kinds import Kind, argument, slot
 from kdrobust.config.numbers import as_number
-from kdrobust.config.targets import locate
 from kdrobust.config.trust import trusted_packages
 from kdrobust.errors import KdrobustError, UsageError, keys_below
 
 #: Keys of a node that are instructions, not arguments.
-INSTRUCTIONS = ("_target_", "_partial_", "_args_", "_convert_", "_recursive_")
+INSTRUCTIONS = ("_target_", "_partial_")
+#: Ends the line of a `_target_` where none is taken.
+NO_COMPONENT = "a value is taken here, no component; leave `_target_` out"
 # what a constructor raises for an argument it cannot work with; anything else is a bug and keeps its traceback
 _REJECTIONS = (ValueError, TypeError, OSError, ImportError)
 
@@ -85,61 +87,91 @@ def trusted_modules(node: Any) -> list[str]:
     return [*given, *(name for name in trusted_packages() if name not in given)]
 
 
-def instantiate(node: Any, **late: Any) -> Any:
-    """Build what a node describes: like Hydra's `instantiate`, with an allow-list and without config objects.
+def instantiate(node: Any, kind: Kind | None = None, /, **late: Any) -> Any:
+    """Build what a node describes: like Hydra's `instantiate`, of one kind only, and without config objects.
 
     Mappings with `_target_` become the object it names, innermost first; `_partial_: true` gives a `functools.partial`.
     Parameters annotated `float` take fractions. Everything else comes back as plain dicts, lists and values.
 
     Args:
         node: a config node or plain mapping.
+        kind: what it describes; None: what its key, or the keys below it, take, see `kdrobust.config.kinds`.
         late: arguments that only the code has; they win over the node's.
 
     Raises:
-        UsageError: a target that is not allowed or not found, or whose constructor refuses an argument; names the key.
+        UsageError: a target that is not of the kind or not found, or whose constructor refuses an argument; names the
+            key.
     """
     plain = _plain(node)
     key = key_of(node)
-    trusted = trusted_modules(node)
+    build = _Builder(trusted_modules(node))
     if not late:
-        return _build(plain, key, trusted)
-    factory = _build({**plain, "_partial_": True}, key, trusted)
+        return build(plain, key, kind or slot(key))
+    factory = build({**plain, "_partial_": True}, key, kind or slot(key))
     if plain.get("_partial_"):
         return functools.partial(factory, **late)
-    return _call(factory, (), late, key)
+    return _call(factory, late, key)
 
 
-def _build(value: Any, key: str, trusted: Sequence[str]) -> Any:
-    if isinstance(value, list):
-        return [_build(item, f"{key}[{index}]", trusted) for index, item in enumerate(value)]
-    if not isinstance(value, dict):
-        return value
-    if "_target_" not in value:
-        return {name: _build(item, f"{key}.{name}" if key else str(name), trusted) for name, item in value.items()}
-    try:
-        target = locate(value["_target_"], trusted)
-    except UsageError as error:
-        raise UsageError(f"{key}._target_: {error}" if key else str(error)) from error.__cause__
-    hints = parameter_types(target)
-    arguments = {}
-    for name, item in value.items():
-        if name not in INSTRUCTIONS:
-            built = _build(item, f"{key}.{name}" if key else str(name), trusted)
-            arguments[str(name)] = as_numbers(built) if isinstance(built, str) and _wants(hints, name) else built
-    positional = tuple(_build(value.get("_args_") or [], f"{key}._args_", trusted))
-    if value.get("_partial_"):
-        return functools.partial(target, *positional, **arguments)
-    return _call(target, positional, arguments, key)
+class _Builder:
+    """Builds plain values, innermost first.
+
+    Args:
+        trusted: the user's own packages.
+    """
+
+    def __init__(self, trusted: Sequence[str]) -> None:
+        self.trusted = trusted
+
+    def __call__(self, value: Any, key: str, kind: Kind | None) -> Any:
+        """What a value describes.
+
+        Args:
+            value: plain.
+            key: where it stands.
+            kind: what the key takes; None: what the keys below it take.
+        """
+        if isinstance(value, list):
+            return [self(item, f"{key}[{index}]", kind) for index, item in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        if "_target_" not in value:
+            inner = {str(name): f"{key}.{name}" if key else str(name) for name in value}
+            return {name: self(item, inner[str(name)], kind or slot(inner[str(name)])) for name, item in value.items()}
+        if kind is None:
+            raise UsageError(f"{key}: {NO_COMPONENT}" if key else NO_COMPONENT)
+        try:
+            target = kind.find(value["_target_"], self.trusted)
+        except UsageError as error:
+            raise UsageError(f"{key}._target_: {error}" if key else str(error)) from error.__cause__
+        hints = parameter_types(target)
+        arguments = {}
+        for name, item in value.items():
+            if name not in INSTRUCTIONS:
+                taken = argument(target, str(name), self.trusted) if isinstance(item, dict | list) else None
+                built = self._argument(item, f"{key}.{name}" if key else str(name), taken)
+                arguments[str(name)] = as_numbers(built) if isinstance(built, str) and _wants(hints, name) else built
+        if value.get("_partial_"):
+            return functools.partial(target, **arguments)
+        return _call(target, arguments, key)
+
+    def _argument(self, value: Any, key: str, kind: Kind | None) -> Any:
+        # below a component, its parameters say what is taken, and no longer the key
+        if isinstance(value, list):
+            return [self._argument(item, f"{key}[{index}]", kind) for index, item in enumerate(value)]
+        if isinstance(value, dict) and "_target_" not in value:
+            return {name: self._argument(item, f"{key}.{name}", kind) for name, item in value.items()}
+        return self(value, key, kind)
 
 
 def _wants(hints: dict[str, Any], name: Any) -> bool:
     return name in hints and takes_number(hints[name])
 
 
-def _call(target: Any, positional: Sequence[Any], arguments: dict[str, Any], key: str) -> Any:
+def _call(target: Any, arguments: dict[str, Any], key: str) -> Any:
     try:
         with keys_below(key):
-            return target(*positional, **arguments)
+            return target(**arguments)
     except KdrobustError:
         raise
     except Exception as error:

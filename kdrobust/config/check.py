@@ -11,15 +11,18 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.annotations import describe, fits, parameter_types
-from kdrobust.config.build import INSTRUCTIONS, trusted_modules
-from kdrobust.config.interpolations import REFERENCE, join, value_problems, walk
+from kdrobust.config.build import INSTRUCTIONS, NO_COMPONENT, key_of, trusted_modules
+from kdrobust.config.interpolations import REFERENCE, join, value_problems
+from kdrobust.config.kinds import Kind, argument, slot
 from kdrobust.config.schema import schema_problems, shown
 from kdrobust.config.suggest import available, did_you_mean
-from kdrobust.config.targets import below, locate, signature
+from kdrobust.config.targets import below, signature
 from kdrobust.errors import UsageError
 
 _MOST = 12
 _VARIADIC = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+#: Groups whose components stand there whole; elsewhere keys may be merged into another config's component.
+_WHOLE = ("threat", "attack", "callbacks", "logger", "optimizer", "scheduler", "data", "evaluation")
 _NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -39,37 +42,96 @@ def _source(parent: Any, name: Any, key: str) -> str:
     return key
 
 
-def _target_problems(node: DictConfig, key: str, trusted: Sequence[str]) -> list[str]:
+def _component_problems(node: DictConfig, key: str, kind: Kind | None, trusted: Sequence[str]) -> list[str]:
+    """What is wrong with a node that has a `_target_`, and with what lies below it."""
+    if kind is None:
+        return [f"{key}: {NO_COMPONENT}"]
     try:
         path = node["_target_"]
-        target = locate(path, trusted)
+        target = kind.find(path, trusted)
     except UsageError as error:
         return [f"{join(key, '_target_')}: {error}"]
     except OmegaConfBaseException:
         return []
+    problems = _argument_problems(node, key, str(path), target)
+    for name in node:
+        problems += _below(node, name, key, argument(target, str(name), trusted), trusted, inside=True)
+    return problems
+
+
+def _below(
+    parent: Any, name: Any, key: str, kind: Kind | None, trusted: Sequence[str], *, inside: bool = False
+) -> list[str]:
+    """What is wrong with the components in a child.
+
+    Args:
+        parent: a mapping or list.
+        name: of the child.
+        key: the parent's.
+        kind: what the child takes; None: what its key does.
+        trusted: the user's own packages.
+        inside: whether it is a component's argument, whose key says nothing.
+    """
+    child, full = parent._get_node(name), join(key, name)
+    own = None if inside else slot(full)
+    kind = kind or own
+    if child is None or child._is_missing() or (isinstance(child, DictConfig | ListConfig) and child._is_none()):
+        return []
+    if child._is_interpolation():
+        try:
+            value = parent[name]
+        except (OmegaConfBaseException, RecursionError):
+            return []
+        if kind is None or not isinstance(value, DictConfig) or "_target_" not in value:
+            return []
+        if slot(key_of(value)) is kind:
+            # reported where it stands
+            return []
+        try:
+            kind.find(value["_target_"], trusted)
+        except (UsageError, OmegaConfBaseException) as error:
+            return [f"{full}: {error}"]
+        return []
+    if isinstance(child, DictConfig) and "_target_" in child:
+        return _component_problems(child, full, kind, trusted)
+    if own is not None and full.split(".")[0] in _WHOLE:
+        value = "a mapping without `_target_`" if isinstance(child, DictConfig) else shown(child._value())
+        return [f"{full}: expected {own.label}, a mapping with `_target_`, got {value}"]
+    if isinstance(child, DictConfig | ListConfig):
+        names: Any = range(len(child)) if isinstance(child, ListConfig) else list(child)
+        return [line for each in names for line in _below(child, each, full, kind, trusted, inside=inside)]
+    return []
+
+
+def _argument_problems(node: DictConfig, key: str, path: str, target: Any) -> list[str]:
+    problems = [
+        f"{join(key, name)}: no such instruction; there are {', '.join(INSTRUCTIONS)}"
+        for name in node
+        if str(name).startswith("_") and name not in INSTRUCTIONS
+    ]
+    if not isinstance(node.get("_partial_", False), bool):
+        problems.append(f"{key}._partial_: expected true or false, got {shown(node.get('_partial_'))}")
     takes = signature(target)
     if takes is None:
-        return []
+        return problems
     hints = parameter_types(target)
     parameters = takes.parameters
     named = {name: parameter for name, parameter in parameters.items() if parameter.kind in _NAMED}
     open_ended = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
-    problems = []
-    given = [str(name) for name in node if name not in INSTRUCTIONS]
+    given = [str(name) for name in node if not str(name).startswith("_")]
     for name in given:
         full = join(key, name)
         if name not in named:
             if not open_ended:
                 close = did_you_mean(name, named, prefix=f"{key}." if key else "")
                 takes_text = "" if close else f"; it takes {available(named) if named else 'no arguments'}"
-                if not below(str(path), ["kdrobust"]):
+                if not below(path, ["kdrobust"]):
                     # left over from the class that stood here before
                     takes_text += f" (to leave it out: ~{full})"
                 problems.append(f"{full}: {path} takes no {name!r}{close}{takes_text}")
         elif name in hints:
             problems += _type_problems(node, name, full, hints[name])
-    problems += _missing_arguments(node, key, path, named, given)
-    return problems
+    return [*problems, *_missing_arguments(node, key, path, named, given)]
 
 
 def _missing_arguments(
@@ -77,9 +139,8 @@ def _missing_arguments(
 ) -> list[str]:
     if node.get("_partial_"):
         return []
-    positional = len(node.get("_args_") or [])
     needed = [name for name, parameter in named.items() if parameter.default is inspect.Parameter.empty]
-    return [f"{join(key, name)}: {path} needs it; set it" for name in needed[positional:] if name not in given]
+    return [f"{join(key, name)}: {path} needs it; set it" for name in needed if name not in given]
 
 
 def _type_problems(node: DictConfig, name: str, full: str, hint: Any) -> list[str]:
@@ -103,7 +164,7 @@ def _type_problems(node: DictConfig, name: str, full: str, hint: Any) -> list[st
     return [f"{written}: expected {describe(hint)}, got {shown(value)}{reader}"]
 
 
-def check(cfg: DictConfig) -> list[str]:
+def check(cfg: DictConfig, kind: Kind | None = None) -> list[str]:
     """Everything wrong with a composed config, one line each; empty if nothing is.
 
     Looks at: types and ranges of the primary keys, missing values, interpolations that lead nowhere, and for every
@@ -111,19 +172,21 @@ def check(cfg: DictConfig) -> list[str]:
     checkpoints and models are not touched; nothing of a refused target is imported.
 
     Args:
-        cfg: the root of a composed config.
+        cfg: the root of a composed config, or a component.
+        kind: what the component is.
 
     Returns:
         Lines that begin with the full dotted key.
     """
     problems = [*schema_problems(cfg), *value_problems(cfg)]
     trusted = trusted_modules(cfg)
-    nodes = [("", cfg), *((key, child) for key, _, _, child in walk(cfg))]
-    for key, node in nodes:
-        if isinstance(node, DictConfig) and not node._is_interpolation() and key.split(".")[0] != "hydra":
-            if node._is_none() or node._is_missing() or "_target_" not in node:
-                continue
-            problems += _target_problems(node, key, trusted)
+    if "_target_" in cfg:
+        # a component by itself
+        problems += _component_problems(cfg, "", kind, trusted)
+    else:
+        for name in cfg:
+            if name != "hydra":
+                problems += _below(cfg, name, "", None, trusted)
     return distinct(problems)
 
 

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.build import trusted_modules
 from kdrobust.config.interpolations import walk
-from kdrobust.config.targets import ALLOWED, below
+from kdrobust.config.targets import below
 
 #: Packages whose plugins Hydra may be told to use.
 PLUGINS = (
@@ -39,7 +39,7 @@ def hydra_problems(cfg: DictConfig) -> list[str]:
         cfg: a composed config with its node `hydra`: launcher, sweeper and callbacks by `_target_`, the two logging
             configurations (whose `()` and `class` Python's logging imports), and the environment of a job.
     """
-    allowed = [*PLUGINS, *ALLOWED, *trusted_modules(cfg)]
+    allowed = [*PLUGINS, *trusted_modules(cfg)]
     problems = []
     for key, value in _leaves(cfg):
         name = key.rpartition(".")[2]

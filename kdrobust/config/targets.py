@@ -1,4 +1,4 @@
-"""What a `_target_` may name, and how it is found: nothing outside the allowed packages is imported or called."""
+"""What a `_target_` names, and how it is found: nothing outside the packages its key takes it from is imported."""
 
 from __future__ import annotations
 
@@ -13,47 +13,10 @@ from typing import Any
 from kdrobust.config.suggest import did_you_mean
 from kdrobust.errors import UsageError
 
-#: Dotted prefixes a `_target_` may begin with.
-ALLOWED = (
-    "kdrobust",
-    "torch.nn",
-    "torch.optim",
-    "torch.utils.data",
-    "torchvision",
-    "timm",
-    "pytorch_lightning",
-    "torchmetrics",
-)
-#: Within these, what runs, writes, fetches or unpickles rather than builds a component.
-REFUSED = (
-    *(
-        f"kdrobust.{name}"
-        for name in ("__main__", "cli", "launch", "multirun", "refusal", "config", "stages", "doctor")
-    ),
-    *(
-        f"kdrobust.{name}"
-        for name in ("help", "listing", "shorthand", "reproduce", "conformance", "htmlreport", "report")
-    ),
-    *(f"kdrobust.sweeps.{name}" for name in ("command", "job", "record", "session", "study", "table", "wandb_sweep")),
-    *(f"kdrobust.tracking.{name}" for name in ("atomic", "folder", "manifest", "account", "secrets")),
-    *(f"kdrobust.models.{name}" for name in ("checkpoint", "foreign", "robustbench", "state")),
-    "kdrobust.data.idx",
-    "kdrobust.data.pickles",
-    "kdrobust.detection.command",
-    "torchvision.io",
-    "torchvision.utils",
-    "torchvision.datasets.utils",
-    "timm.models._helpers",
-    "timm.models._hub",
-    "timm.utils",
-    "pytorch_lightning.cli",
-    "pytorch_lightning.core.saving",
-    "pytorch_lightning.utilities",
-    "pytorch_lightning.strategies.launchers",
-    "lightning_fabric.utilities",
-)
+#: Packages of others, and ours: a trusted package may hand on what they define, but is none of them.
+LIBRARIES = ("kdrobust", "torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics")
 # where allowed packages keep what they hand on under their own names
-_HOMES = ("lightning_fabric", "torch._C", "torch._jit_internal")
+_HOMES = ("lightning_fabric",)
 _EXTRAS = ("timm", "tensorboard", "trackio")
 
 
@@ -62,12 +25,12 @@ def below(path: str, prefixes: Iterable[str]) -> bool:
     return any(path == prefix or path.startswith(prefix + ".") for prefix in prefixes)
 
 
-def refuse(path: Any, trusted: Sequence[str]) -> str | None:
+def refuse(path: Any, allowed: Sequence[str]) -> str | None:
     """Why a `_target_` may not be used, judged by its name alone; None if it may.
 
     Args:
         path: the value of `_target_`.
-        trusted: further packages, from `trusted_modules` of the user's config.
+        allowed: dotted prefixes it may begin with.
     """
     if not isinstance(path, str) or not path:
         return f"expected a dotted path such as kdrobust.attacks.Threat, got {path!r}"
@@ -78,12 +41,9 @@ def refuse(path: Any, trusted: Sequence[str]) -> str | None:
         return f"{path}: private names are not allowed"
     if pieces[0] in sys.stdlib_module_names:
         return f"{path} is not allowed: the standard library is never a target, trusted or not"
-    if below(path, REFUSED) or not below(path, [*ALLOWED, *trusted]):
-        close = did_you_mean(pieces[0], {prefix.split(".")[0] for prefix in ALLOWED} - {pieces[0]})
-        return (
-            f"{path} is not allowed; targets lie in {', '.join(ALLOWED)}{close} "
-            f"(your own package: trusted_modules=[{pieces[0]}])"
-        )
+    if not below(path, allowed):
+        close = "" if pieces[0] in LIBRARIES else did_you_mean(pieces[0], LIBRARIES)
+        return f"{path} is not allowed{close}"
     return None
 
 
@@ -112,21 +72,24 @@ def _import(path: str, name: str) -> ModuleType:
         raise UsageError(f"{path}: importing {name} failed ({type(error).__name__}: {error})") from error
 
 
-def locate(path: str, trusted: Sequence[str] = ()) -> Any:
+def locate(path: str, allowed: Sequence[str]) -> Any:
     """The object an allowed dotted path names.
 
     Every step is checked: a path that leaves the allowed packages through an imported module (`torch.nn.os.system`)
     is refused like one that names it directly, and so is one that reaches into a class or an object
-    (`torch.nn.Module.load_state_dict`), or what a package hands on from a refused place.
+    (`torch.nn.Module.load_state_dict`).
+
+    Args:
+        path: the value of `_target_`.
+        allowed: dotted prefixes it may begin with; what it names may have been defined in any of `LIBRARIES`.
 
     Raises:
         UsageError: not allowed, not importable, or no such name; without the config key.
     """
-    reason = refuse(path, trusted)
+    reason = refuse(path, allowed)
     if reason is not None:
         raise UsageError(reason)
     pieces = path.split(".")
-    allowed = [*ALLOWED, *trusted]
     found: Any = _import(path, pieces[0])
     for depth, piece in enumerate(pieces[1:], start=1):
         above, here = ".".join(pieces[:depth]), ".".join(pieces[: depth + 1])
@@ -145,8 +108,8 @@ def locate(path: str, trusted: Sequence[str] = ()) -> Any:
         on_the_way = (
             isinstance(found, ModuleType) and home == here and any(name.startswith(here + ".") for name in allowed)
         )
-        if home is not None and not on_the_way and (not below(home, [*allowed, *_HOMES]) or below(home, REFUSED)):
-            raise UsageError(f"{path} is not allowed: it leads to {home}, outside {', '.join(ALLOWED)}")
+        if home is not None and not on_the_way and not below(home, [*allowed, *LIBRARIES, *_HOMES]):
+            raise UsageError(f"{path} is not allowed: it leads to {home}, outside {', '.join(allowed)}")
     if not callable(found):
         raise UsageError(f"{path} is not a class or function")
     return found

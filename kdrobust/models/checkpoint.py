@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from kdrobust.config.build import first_line, instantiate
-from kdrobust.config.targets import ALLOWED, below, refuse
+from kdrobust.config.kinds import NETWORK
+from kdrobust.config.targets import LIBRARIES, below, refuse
 from kdrobust.config.trust import trusted_packages
 from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.models.classifier import Classifier
@@ -239,8 +240,7 @@ def check_network(checkpoint: Mapping[str, Any], path: str | Path) -> None:
     target = str(node.get("_target_", "")) if isinstance(node, Mapping) else ""
     inner = list(_targets([value for key, value in node.items() if key != "_target_"])) if target else []
     # a user who trusts torch for a loss of its own has not said that a file may call torch.hub.load
-    libraries = {name.split(".")[0] for name in ALLOWED}
-    trusted = [name for name in trusted_packages() if name.split(".")[0] not in libraries]
+    trusted = [name for name in trusted_packages() if name.split(".")[0] not in LIBRARIES]
     if below(target, trusted):
         strange = [name for name in inner if not below(name, (*_PARTS, *trusted))]
         named = strange[0] if strange else None
@@ -249,7 +249,7 @@ def check_network(checkpoint: Mapping[str, Any], path: str | Path) -> None:
     if named is None:
         return
     root = named.split(".")[0]
-    own = root not in libraries and refuse(named, [root]) is None
+    own = root not in LIBRARIES and refuse(named, [root]) is None
     remedy = f"; if you know this package, add trusted_modules=[{root}]" if own else ""
     raise CheckpointError(
         f"{path}: names the network {named!r}; only networks of kdrobust.models and of packages you trust are rebuilt "
@@ -282,7 +282,7 @@ def _build(checkpoint: Mapping[str, Any], spec: InputSpec, path: str | Path) -> 
         except TypeError as error:
             raise CheckpointError(f"{path}: its network {target} does not fit this version ({error})") from None
     try:
-        network = instantiate({**node, "_partial_": True})(spec=spec)
+        network = instantiate({**node, "_partial_": True}, NETWORK)(spec=spec)
     except UsageError as error:
         raise CheckpointError(f"{path}: its network {target} cannot be made ({error})") from error
     except Exception as error:  # whatever code of the user's own stumbles over

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdrobust.config.targets import locate
+from kdrobust.config.kinds import IMPORTED_MODEL
 from kdrobust.errors import CheckpointError, KdrobustError, UsageError
 from kdrobust.models.classifier import Classifier
 from kdrobust.models.convnet import image_shape
@@ -102,7 +102,7 @@ def load_imported(
         path: `package.module:function`, or with a dot instead of the colon.
         weights: a file for `load_state`; None leaves the model as it was made.
         arguments: what the function is called with.
-        trusted: packages that may be imported beside those every config may point into.
+        trusted: packages that may be imported beside torch.nn, torchvision.models and kdrobust.models.
         trust: unpickle the weights even if they hold more than data.
         prefix: what the model's names begin with in the weights' file; None: found out, see `load_state`.
 
@@ -112,7 +112,7 @@ def load_imported(
     """
     key = f"model.import={path}"
     try:
-        factory = locate(path.replace(":", "."), trusted)
+        factory = IMPORTED_MODEL.find(path.replace(":", "."), trusted)
     except UsageError as error:
         raise UsageError(f"{key}: {error}") from error.__cause__
     model = _made(factory, key, **dict(arguments or {}))

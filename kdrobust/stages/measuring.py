@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from kdrobust.attacks import GradientAttack, TransferAttack
 from kdrobust.config import instantiate
+from kdrobust.config.kinds import THREAT
 from kdrobust.data import DataModule
 from kdrobust.data.corruptions.table import check_names
 from kdrobust.distributed import evaluation_shard
@@ -174,7 +175,7 @@ def at_radii(cfg: DictConfig) -> list[dict[str, Any]]:
         OmegaConf.update(at, "threat.eps", eps)
         suite = {"threat": at.threat, **{part: at.evaluation.get(part) for part in _AT_RADII}}
         rungs.append({key: None if node is None else _plain(node) for key, node in suite.items()})
-    sizes = [float(instantiate(OmegaConf.create(rung["threat"])).eps) for rung in rungs]
+    sizes = [float(instantiate(OmegaConf.create(rung["threat"]), THREAT).eps) for rung in rungs]
     if sorted(set(sizes)) != sizes:
         raise UsageError(f"radii={list(radii)}: expected different radii, the smallest first")
     return rungs

@@ -13,7 +13,8 @@ from torch import nn
 
 from kdrobust.config import instantiate
 from kdrobust.config.build import first_line, key_of, trusted_modules
-from kdrobust.config.targets import locate, signature
+from kdrobust.config.kinds import NETWORK
+from kdrobust.config.targets import signature
 from kdrobust.data import DataModule
 from kdrobust.errors import CheckpointError, KdrobustError, UsageError
 from kdrobust.models import Classifier, build_classifier, check_answers
@@ -42,7 +43,7 @@ def network_problems(cfg: DictConfig) -> list[str]:
     for key, node in _networks(cfg):
         target = str(node["_target_"])
         try:
-            takes = signature(locate(target, trusted_modules(node)))
+            takes = signature(NETWORK.find(target, trusted_modules(node)))
         except UsageError:
             continue  # `kdrobust.config.check` says so
         if takes is None or "spec" in takes.parameters:
@@ -70,7 +71,9 @@ def checked_classifier(node: DictConfig | Mapping[str, Any], spec: InputSpec, se
     target = str(node["network"].get("_target_", ""))
     what = f"{key_of(node['network']) or 'network'}={target}"
     try:
-        model = build_classifier(instantiate(node["network"]), spec=spec, normalize=bool(node["normalize"]), seed=seed)
+        model = build_classifier(
+            instantiate(node["network"], NETWORK), spec=spec, normalize=bool(node["normalize"]), seed=seed
+        )
     except KdrobustError:
         raise
     except Exception as error:  # whatever code of the user's own stumbles over

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from kdrobust.config import instantiate
+from kdrobust.config.kinds import TRANSFORM
 from kdrobust.data.transformed import build_transform
 from kdrobust.errors import UsageError
 from kdrobust.models import Classifier, check_class_names, fit, read_checkpoint, restore_classifier, stored_spec
@@ -33,7 +34,7 @@ def shown_spec(spec: InputSpec, transform: Any, key: str = "teacher") -> InputSp
 
 
 def _built(spec: InputSpec, transform: Any, key: str) -> tuple[nn.Module, InputSpec]:
-    module: Any = build_transform(instantiate(transform), spec, f"{key}.transform")
+    module: Any = build_transform(instantiate(transform, TRANSFORM), spec, f"{key}.transform")
     if getattr(module, "draws", False):
         # a frozen teacher has one answer to an input
         raise UsageError(f"{key}.transform: {module.name} draws noise, which belongs to the data: data.transform")

@@ -2,22 +2,56 @@
 
 import os
 import pickle
+import re
 
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from kdrobust.cli import main
-from kdrobust.config.targets import locate
+from kdrobust.config.kinds import KINDS
 from kdrobust.errors import UsageError
 from kdrobust.models import restore_classifier
 from tests.bad_inputs.cases import TINY
 from tests.bad_inputs.materials import checkpoint
 
 CANARY = "owned"
+
+
+class Code:
+    def __reduce__(self):
+        return os.mkdir, (CANARY,)
+
+
 TOUCH = {"_target_": "os.mkdir", "path": CANARY}
 EVAL = {"_target_": "builtins.eval", "_args_": [f"__import__('os').mkdir('{CANARY}')"]}
+EVIL = pickle.dumps(Code())
 POPEN = {"_target_": "subprocess.Popen", "args": ["mkdir", CANARY]}
+
+UNPICKLE = {"_target_": "torch.utils.data.datapipes.utils.decoder.basichandlers", "extension": "pickle", "data": EVIL}
+GENERATE = {"_target_": "torch.utils.data.datapipes.gen_pyi.gen_from_template", "dir": ".", "template_name": "evil.pkl",
+            "output_name": CANARY, "replacements": []}  # fmt: skip
+#: Where a config of a distillation takes components, and where it takes values.
+PLACES = (
+    ["optimizer.betas", "optimizer.lr", "scheduler.factory", "logger.own", "callbacks.own", "callbacks.best",
+     "trainer.plugins", "data.source", "student.network", "threat", "attack"],
+    ["optimizer", "trainer.strategy", "data.augmentation"],
+)  # fmt: skip
+#: What runs, writes, fetches or unpickles, out of the packages that components come from.
+WORKERS = {
+    "unpickles": UNPICKLE,
+    "writes": GENERATE,
+    "opens a model": {"_target_": "kdrobust.serving.open_runtime", "path": "evil.pkl", "trust": True},
+    **{
+        path: {"_target_": path}
+        for path in (
+            "kdrobust.serving.command.main", "kdrobust.benchmark.main", "kdrobust.resuming.resume", "kdrobust.frontier.main",
+            "torchvision.datasets.LSUN", "torchvision.datasets.MNIST", "kdrobust.data.fsdd.fetch",
+            "kdrobust.export.write.write_model", "kdrobust.distributed.strategy.start_ranks",
+        )
+    },
+}  # fmt: skip
 
 #: What a YAML file that somebody was talked into using says at its top, as an experiment.
 EXPERIMENTS = {
@@ -52,17 +86,12 @@ EXPERIMENTS = {
 }  # fmt: skip
 
 
-class Code:
-    def __reduce__(self):
-        return os.mkdir, (CANARY,)
-
-
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "search").mkdir(parents=True)
-    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Code()))
+    (tmp_path / "evil.pkl").write_bytes(EVIL)
     return tmp_path
 
 
@@ -90,7 +119,22 @@ def test_a_config_runs_nothing(place, capsys, name):
     text = "# @package _global_\n" + yaml.safe_dump(EXPERIMENTS[name])
     (place / "conf" / "experiment" / "evil.yaml").write_text(text)
     error = refused(place, capsys, "distill", *TINY, "experiment=evil")
-    assert "not allowed" in error or "takes no 'augmentation'" in error
+    assert re.search(r"not allowed|takes no 'augmentation'|takes a logger|a value is taken here", error)
+
+
+@pytest.mark.parametrize("worker", WORKERS)
+@pytest.mark.parametrize("places", PLACES, ids=len)
+def test_no_slot_takes_what_is_no_component(place, capsys, worker, places):
+    cfg = OmegaConf.create()
+    for key in places:
+        OmegaConf.update(cfg, key, WORKERS[worker], force_add=True)
+    text = "# @package _global_\n" + yaml.safe_dump(OmegaConf.to_container(cfg))
+    (place / "conf" / "experiment" / "evil.yaml").write_text(text)
+    error = refused(place, capsys, "distill", *TINY, "experiment=evil")
+    for key in places:
+        assert re.search(
+            rf"^ *{re.escape(key)}[^ ]*: .*(not allowed|this key takes|a value is taken here)", error, re.M
+        )
 
 
 @pytest.mark.parametrize(
@@ -192,5 +236,6 @@ def test_a_good_checkpoint_of_the_same_kind_is_read(place):
     ],
 )  # fmt: skip
 def test_what_loads_writes_or_fetches_is_no_target(path):
-    with pytest.raises(UsageError, match=r"not allowed|has no"):
-        locate(path, ["os", "builtins"])
+    for kind in KINDS:
+        with pytest.raises(UsageError, match=r"not allowed|has no|is not an? "):
+            kind.find(path, ["os", "builtins"])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdrobust.config.targets import locate
+from kdrobust.config.kinds import NETWORK
 from kdrobust.errors import DataError
 from kdrobust.spec import InputSpec
 from tests.combinations.scanning import read
@@ -80,7 +80,7 @@ def network(option: str) -> Network | None:
     built: dict[str, nn.Module] = {}
     for name, spec in (("image", IMAGE), ("sound", SOUND)):
         try:
-            built[name] = locate(node["_target_"], ())(spec=spec, **arguments)
+            built[name] = NETWORK.find(node["_target_"])(spec=spec, **arguments)
         except DataError:
             continue
     assert built, option

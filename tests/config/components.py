@@ -41,5 +41,5 @@ class Open:
         self.first, self.others = first, others
 
 
-def broken() -> None:
+def broken() -> Part:
     raise RuntimeError("a bug")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,22 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from kdrobust.config import check, compose, dead_keys, ensure, instantiate, numbers, register, to_plain
+from kdrobust.config import check, compose, dead_keys, ensure, instantiate, kinds, numbers, register, to_plain
 from kdrobust.config.compose import load
 from kdrobust.config.dead import dead_additions
-from kdrobust.config.targets import locate
+from kdrobust.config.kinds import OPTIMIZER, Kind
 from kdrobust.errors import UsageError
 
 register()
 PART = {"_target_": "components.Part", "eps": "8/255"}
+#: What the keys of this file's configs take.
+PARTS = Kind(label="a part", bases=("components.Part", "components.Open"))
+
+
+@pytest.fixture(autouse=True)
+def slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ("part", "one", "two.inner", "two.whole", "x", "a.b", "a.part")
+    monkeypatch.setattr(kinds, "_PATTERNS", {**kinds._PATTERNS, **{re.compile(re.escape(key)): PARTS for key in keys}})
 
 
 def config(**keys: Any) -> Any:
@@ -92,16 +101,16 @@ def test_all_problems_are_told_together() -> None:
 
 def test_one_wrong_value_read_in_many_places_is_one_line_at_its_source() -> None:
     cfg = config(
-        threat={"eps": "abc"},
-        one={**PART, "eps": "${threat.eps}"},
+        radius={"eps": "abc"},
+        one={**PART, "eps": "${radius.eps}"},
         two={"inner": {**PART, "eps": "${one.eps}"}, "whole": "${one}"},
     )
-    assert check(cfg) == ["threat.eps: expected a number or a fraction such as 8/255, got 'abc' (one.eps reads it)"]
+    assert check(cfg) == ["radius.eps: expected a number or a fraction such as 8/255, got 'abc' (one.eps reads it)"]
 
 
 def test_arithmetic_on_a_wrong_value_is_told_at_the_value() -> None:
-    cfg = config(threat={"eps": "abc"}, a="${div:${threat.eps},4}", b={"c": "${a}", "d": "${mul:2,${a}}"})
-    assert check(cfg) == ["threat.eps: expected a number or a fraction such as 8/255, got 'abc'"]
+    cfg = config(radius={"eps": "abc"}, a="${div:${radius.eps},4}", b={"c": "${a}", "d": "${mul:2,${a}}"})
+    assert check(cfg) == ["radius.eps: expected a number or a fraction such as 8/255, got 'abc'"]
 
 
 def test_a_missing_value_read_elsewhere_is_told_once() -> None:
@@ -136,7 +145,7 @@ def test_partial_nodes_may_lack_arguments_and_open_signatures_take_anything() ->
         ("epochs", 1.5, 3),
         ("trusted_modules", "components", ["components"]),
         ("run", {"name": 3}, {"name": "x"}),
-        ("data", "digits", {"root": "data"}),
+        ("data", "digits", {"_target_": "kdrobust.data.DataModule", "_partial_": True}),
         ("teacher", {"checkpoint": 3}, {"checkpoint": None}),
     ],
 )
@@ -177,7 +186,7 @@ def test_dangerous_targets_do_nothing(target: str, shape: str, tmp_path: Path) -
     elif shape == "listed":
         node = {"deep": [[node]]}
     cfg = config(x=node)
-    assert any("_target_: " in line for line in check(cfg))
+    assert any("_target_: " in line or "_args_: " in line for line in check(cfg))
     with pytest.raises(UsageError):
         instantiate(cfg.x)
     assert not witness.exists()
@@ -189,11 +198,12 @@ def test_a_refused_module_is_not_imported() -> None:
         assert name not in sys.modules
 
 
-def test_locate_follows_allowed_paths() -> None:
-    assert locate("torch.nn.functional.relu") is torch.nn.functional.relu
-    assert locate("torch.optim.lr_scheduler.OneCycleLR") is torch.optim.lr_scheduler.OneCycleLR
+def test_a_kind_finds_its_components() -> None:
+    assert OPTIMIZER.find("torch.optim.AdamW") is torch.optim.AdamW
     with pytest.raises(UsageError, match=r"did you mean torch\.optim\.AdamW"):
-        locate("torch.optim.AdamWW")
+        OPTIMIZER.find("torch.optim.AdamWW")
+    with pytest.raises(UsageError, match=r"OneCycleLR is not an optimizer; this key takes an optimizer \(torch\.optim"):
+        OPTIMIZER.find("torch.optim.lr_scheduler.OneCycleLR")
 
 
 def test_instantiate_gives_plain_objects_and_numbers() -> None:
@@ -211,13 +221,14 @@ def test_instantiate_gives_plain_objects_and_numbers() -> None:
 
 def test_partials_late_arguments_and_mappings_without_target() -> None:
     cfg = config(
-        model={"_target_": "torch.nn.Linear", "_partial_": True, "in_features": 2},
+        optimizer={"_target_": "torch.optim.SGD", "_partial_": True, "lr": "1/4"},
         scheduler={"factory": None, "x": [1]},
     )
-    factory = instantiate(cfg.model)
+    factory, weights = instantiate(cfg.optimizer), [torch.nn.Parameter(torch.zeros(1))]
     assert isinstance(factory, functools.partial)
-    assert factory(out_features=3).weight.shape == (3, 2)
-    assert instantiate(cfg.model, out_features=3)().weight.shape == (3, 2)
+    assert factory(weights, momentum=0.5).defaults["momentum"] == 0.5
+    late = instantiate(cfg.optimizer, momentum=0.5)(weights)
+    assert (late.defaults["lr"], late.defaults["momentum"]) == (0.25, 0.5)
     assert instantiate(cfg.scheduler) == {"factory": None, "x": [1]}
     thing = object()
     assert instantiate(config(x={"_target_": "components.Open", "first": 1}).x, thing=thing).others["thing"] is thing

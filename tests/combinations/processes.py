@@ -44,6 +44,8 @@ class Ended:
 def _work(folder: Path, log: Path, arguments: Sequence[str]) -> None:
     os.setsid()
     os.chdir(folder)
+    # a fork server's child starts processes of its own by fork servers, too; a user's command does what the system does
+    multiprocessing.set_start_method(None, force=True)
     stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for number in (1, 2):
         os.dup2(stream, number)

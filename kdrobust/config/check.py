@@ -75,7 +75,7 @@ def _below(
     child, full = parent._get_node(name), join(key, name)
     own = None if inside else slot(full)
     kind = kind or own
-    if child is None or child._is_missing() or (isinstance(child, DictConfig | ListConfig) and child._is_none()):
+    if child is None or child._is_missing() or child._is_none():
         return []
     if child._is_interpolation():
         try:

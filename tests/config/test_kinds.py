@@ -199,6 +199,11 @@ def test_what_is_no_component_of_the_slot_is_one_line(key, value, line):
     assert problems[0].startswith(line)
 
 
+def test_null_leaves_a_slot_empty():
+    keys = {"scheduler": {"factory": None}, "callbacks": {"best": None}, "logger": None, "attack": None}
+    assert check(OmegaConf.create(keys)) == []
+
+
 def test_without_a_kind_nothing_is_built():
     with pytest.raises(UsageError, match="a value is taken here"):
         instantiate({"_target_": "kdrobust.attacks.Threat", "norm": "linf", "eps": 0.1})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections.abc
+import functools
 import inspect
 import os
 import sys
@@ -20,6 +21,18 @@ _PLAIN = {int: "an integer", float: "a number", bool: "true or false", str: "a t
 
 def parameter_types(target: Any) -> dict[str, Any]:
     """Parameter name to annotation, with forward references resolved where they can be."""
+    try:
+        return dict(_cached_types(target))
+    except TypeError:
+        return _types(target)  # no key of a cache
+
+
+@functools.lru_cache(maxsize=1024)
+def _cached_types(target: Any) -> dict[str, Any]:
+    return _types(target)
+
+
+def _types(target: Any) -> dict[str, Any]:
     function = target.__init__ if inspect.isclass(target) else target
     raw = dict(getattr(function, "__annotations__", {}))
     try:

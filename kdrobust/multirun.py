@@ -21,6 +21,7 @@ from kdrobust.config.check import distinct, summary
 from kdrobust.config.compose import load
 from kdrobust.config.interpolations import value_problems
 from kdrobust.config.schema import schema_problems
+from kdrobust.config.trust import CODE, require_consent
 from kdrobust.errors import KdrobustError, UsageError
 from kdrobust.refusal import without_trace
 from kdrobust.tracking.ranks import made_by
@@ -48,6 +49,10 @@ def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction, flags: 
             f"-m: every process that {made_by()} started would run the sweep; leave it out: each job starts its own "
             "ranks (trainer=ddp), or a launcher does (hydra/launcher=submitit_slurm)"
         )
+    require_consent(cfg)
+    for key in OmegaConf.select(cfg, "search.space") or {}:
+        if str(key).lstrip("+") in ("trusted_modules", CODE):
+            raise UsageError(f"search.space.{key}: what is trusted is no value of a search; set {key}=...")
     if cfg.get("search") is None:
         _check_values(hydra, cfg, stage)
     _tell_teachers(cfg)
@@ -98,6 +103,7 @@ def _check_values(hydra: Hydra, cfg: DictConfig, stage: str) -> None:
         except UsageError:
             # told by the sweeper, which composes every job before the first one runs
             return
+        require_consent(job)
         problems += [*schema_problems(job), *value_problems(job)]
     if problems:
         raise UsageError(summary(distinct(problems)))

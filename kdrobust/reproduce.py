@@ -200,18 +200,14 @@ def _free(folder: Path) -> Path:
 def _run(cfg: Any, folder: Path, trusted: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
+    from kdrobust.config.trust import consenting
     from kdrobust.stages import run_config
 
-    named = list(cfg.get("trusted_modules") or [])
-    missing = [name for name in named if name not in trusted]
-    if missing:
-        raise UsageError(
-            f"trusted_modules: the record points into {', '.join(missing)}; if you trust it, add --trust {missing[0]}"
-        )
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     moved = OmegaConf.create(_moved(OmegaConf.to_container(cfg), str(cfg.run.folder), str(folder)))
     moved.run.folder = str(folder)
-    run_config(moved, asked=True)
+    with consenting(trusted, "--trust"):
+        run_config(moved, asked=True)
     return _read(folder / "result.json")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from kdrobust.config.resolved import FILE, read_resolved
+from kdrobust.config.trust import consenting, read_typed, require_consent
 from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.tracking.folder import is_finished
 from kdrobust.tracking.secrets import secret_keys
@@ -22,7 +23,8 @@ def resume(stage: str, arguments: Sequence[str]) -> Any:
 
     Args:
         stage: which stage.
-        arguments: of the command line; `resume=FOLDER` and nothing else.
+        arguments: of the command line: `resume=FOLDER`, and what of the run's own code the user trusts
+            (`trusted_modules=[NAME]`, `model.trust=true`); nothing else.
 
     Returns:
         What the stage returns; None where the run is finished, which is said.
@@ -31,7 +33,7 @@ def resume(stage: str, arguments: Sequence[str]) -> Any:
         UsageError: other arguments, or no folder of such a run.
     """
     (given,) = [text for text in arguments if text.startswith(f"{KEY}=")][:1]
-    others = [text for text in arguments if text != given]
+    trusted, others = read_typed([text for text in arguments if text != given])
     if others:
         raise UsageError(f"{others[0]}: {given} goes on by the run's own configuration; leave out everything else")
     folder = Path(given.partition("=")[2]).expanduser()
@@ -41,6 +43,12 @@ def resume(stage: str, arguments: Sequence[str]) -> Any:
         return None
     if secrets := secret_keys(OmegaConf.to_container(cfg)):
         raise UsageError(f"{given}: {secrets[0]} held a secret, which is not kept; give the run's own command again")
+    with consenting(trusted):
+        require_consent(cfg)
+        return _go_on(cfg, folder, stage)
+
+
+def _go_on(cfg: DictConfig, folder: Path, stage: str) -> Any:
     _log_as_before(folder)
     # slow to import, and not needed for a refusal
     from kdrobust.stages.run import run_config, score

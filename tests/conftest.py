@@ -1,5 +1,6 @@
 """What every test shares: one thread, so that tests that run side by side do not fight over the cores."""
 
+import functools
 import gc
 import logging
 import os
@@ -12,9 +13,14 @@ os.environ.pop("KDROBUST_DATA", None)
 
 
 def pytest_configure(config):
+    import omegaconf._utils
+    import omegaconf.base
     import torch
 
     torch.set_num_threads(1)
+    # the same few hundred interpolations are parsed in every test that composes a config; nothing changes a parse tree
+    parse = functools.lru_cache(maxsize=None)(omegaconf.base.parse)
+    omegaconf.base.parse = omegaconf._utils.parse = parse
 
 
 def pytest_collection_finish():

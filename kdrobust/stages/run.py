@@ -25,6 +25,7 @@ from omegaconf import DictConfig, open_dict
 
 from kdrobust.config import DERIVED, dead_keys, read_resolved, require_resolved, resolved, run_folder, trusting
 from kdrobust.config.resolved import FILE
+from kdrobust.config.trust import require_consent
 from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.tracking import made_by
 
@@ -79,6 +80,7 @@ def resolve(composed: DictConfig, folder: Path | None = None) -> DictConfig:
     Raises:
         UsageError: everything that is wrong with it, one line each.
     """
+    require_consent(composed)
     module = stage_of(composed)
     with open_dict(composed):
         composed.run.folder = str(folder or run_folder(composed, reuse_finished=True))
@@ -106,6 +108,7 @@ def run_config(cfg: DictConfig, *, asked: bool = False) -> dict[str, Any]:
         KdrobustError: what the stage refuses.
     """
     require_resolved(cfg)
+    require_consent(cfg)
     module = stage_of(cfg)
     if hasattr(module, "derive") and DERIVED not in cfg:
         raise CheckpointError(f"{cfg.run.folder}: {FILE} is of an earlier version; give the run's own command again")

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from kdrobust.attacks import AttackCallback, Threat
 from kdrobust.config import instantiate, settings
+from kdrobust.config.trust import trusts, typed
 from kdrobust.data import DataModule
 from kdrobust.detection.calibration import write_calibration
 from kdrobust.detection.pairs import Pairs
@@ -144,7 +145,7 @@ def fit(
 def _tell_stopped(stopped: StoppedError, cfg: DictConfig, folder: Path) -> None:
     point = find_resume_point(folder / "last.ckpt")
     place = f"the resume point is {place_of(point[1])}" if point else "nothing was finished yet"
-    command = f"kdrobust {cfg.stage} resume={folder}"
+    command = f"kdrobust {cfg.stage} resume={folder} {typed(trusts(cfg))}".rstrip()
     log.info("%s: %s; %s; to go on: %s, or the same command again", cfg.run.name, stopped, place, command)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kdrobust.config.trust import consenting, read_typed
 from kdrobust.errors import UsageError
 from kdrobust.sweeps.progress import TRIALS, report, trials_report
 from kdrobust.sweeps.record import SWEEP, read_jobs, read_sweep
@@ -15,12 +17,16 @@ from kdrobust.sweeps.table import refresh
 from kdrobust.tracking.secrets import MASK
 
 USAGE = "kdrobust sweep status|resume FOLDER [metric=NAME]"
+#: What a sweep's command holds beside overrides.
+_FLAGS = ("--config-dir=", "--config-path=")
 _HELP = f"""{USAGE}
 
   status FOLDER    jobs done, the best settings, what each swept key matters, failures; refreshes sweep.csv; a search's
                    trials
   resume FOLDER    the sweep's command again: completed jobs are skipped, cut ones go on, failed ones run anew
 
+  trusted_modules=[NAME], model.trust=true
+                   for resume: what of its own code is trusted; what the folder's files say is not enough
   metric=NAME      what is best by, in what is printed ({", ".join(METRICS)})"""
 
 
@@ -41,7 +47,8 @@ def main(arguments: Sequence[str], start: Callable[[str, Sequence[str]], Any]) -
     if not arguments or any(text in ("-h", "--help") for text in arguments):
         print(_HELP)
         return 0
-    words = [text for text in arguments if not text.startswith("metric=")]
+    trusted, others = read_typed(arguments) if arguments[0] == "resume" else ([], list(arguments))
+    words = [text for text in others if not text.startswith("metric=")]
     chosen = [text.partition("=")[2] for text in arguments if text.startswith("metric=")]
     if len(words) > 2 and words[0] == "resume" and all("=" in text for text in words[2:]):
         raise UsageError(
@@ -56,12 +63,13 @@ def main(arguments: Sequence[str], start: Callable[[str, Sequence[str]], Any]) -
         raise UsageError(f"{words[1]}: holds no {SWEEP}; sweeps lie in outputs/sweeps")
     if chosen:
         check_metric(chosen[0])
-    if words[0] == "resume" and not (isinstance(known.get("stage"), str) and isinstance(known.get("arguments"), list)):
+    if words[0] == "resume" and not _is_command(known):
         raise UsageError(f"{words[1]}: its {SWEEP} does not say what was run; give the command again")
     if words[0] == "resume" and any(MASK in str(text) for text in known["arguments"]):
         raise UsageError(f"{words[1]}: its command held a secret, which is not kept; give the command again")
     if words[0] == "resume":
-        _resume(folder, known, start)
+        with consenting(trusted):
+            _resume(words[1], folder, known, start)
         if not chosen:
             return 0
     if (folder / TRIALS).is_file():
@@ -78,15 +86,24 @@ def main(arguments: Sequence[str], start: Callable[[str, Sequence[str]], Any]) -
     return 0
 
 
-def _resume(folder: Path, known: dict[str, Any], start: Callable[[str, Sequence[str]], Any]) -> None:
+def _is_command(known: dict[str, Any]) -> bool:
+    """Whether a sweep's file says what was typed: a stage, overrides, and flags that name a folder of configs."""
+    arguments, flags = known.get("arguments"), known.get("flags", [])
+    return (
+        isinstance(known.get("stage"), str)
+        and isinstance(arguments, list)
+        and all(isinstance(text, str) and not text.startswith("-") for text in arguments)
+        and isinstance(flags, list)
+        and all(isinstance(text, str) and text.startswith(_FLAGS) for text in flags)
+    )
+
+
+def _resume(given: str, folder: Path, known: dict[str, Any], start: Callable[[str, Sequence[str]], Any]) -> None:
     from kdrobust.sweeps.session import quoted
 
-    here, there = Path.cwd(), Path(str(known.get("directory") or "."))
+    there = str(known.get("directory") or "")
+    if there and Path(there).resolve() != Path.cwd().resolve():
+        # paths in its arguments, and ./conf, were meant from there: a ./conf is the user's only where the user is
+        raise UsageError(f"{given}: was started in {there}; go there first: cd {shlex.quote(there)}")
     place = f"hydra.sweep.dir={quoted(str(folder))}"
-    try:
-        if there.is_dir():
-            # paths in its arguments, and ./conf, were meant from there
-            os.chdir(there)
-        start(str(known["stage"]), ["-m", *known.get("flags", []), *known["arguments"], place])
-    finally:
-        os.chdir(here)
+    start(str(known["stage"]), ["-m", *known.get("flags", []), *known["arguments"], place])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 import kdrobust
 from kdrobust.data import DataModule, Digits
 from kdrobust.errors import CheckpointError, UsageError
+from kdrobust.modules import RobustModule
 from kdrobust.stages.networks import check_batch
 from tests.stages.conftest import TINY, Workplace
 
@@ -129,6 +131,27 @@ def test_it_is_loaded_where_it_is_trusted(place, own, monkeypatch):
     # trust ends with the command it was given to
     with pytest.raises(CheckpointError):
         kdrobust.load(path)
+
+
+def test_a_stopped_run_goes_on_where_it_is_trusted_again(place, short, capsys, monkeypatch):
+    original = RobustModule.training_step
+
+    def step(self, batch, batch_idx):
+        if self.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, batch_idx)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RobustModule, "training_step", step)
+        place.run(*short, "epochs=2", *student("Net"), TRUST, "run.folder=stopped", code=143)
+    assert f"to go on: kdrobust distill resume={place.folder / 'stopped'} {TRUST}, or" in capsys.readouterr().out
+    place.run("distill", "resume=stopped", code=2)
+    assert f"add {TRUST}" in capsys.readouterr().err
+    place.run("distill", "resume=stopped", TRUST)
+    assert "going on after" in capsys.readouterr().out
+    place.run("reproduce", "stopped", "--anyway", code=2)
+    assert "add --trust acme_of_the_test" in capsys.readouterr().err
+    place.run("reproduce", "stopped", "--anyway", "--trust", "acme_of_the_test")
 
 
 def test_two_ranks_evaluate_it(place, own):

@@ -113,7 +113,7 @@ def test_a_sweep_that_runs_is_not_started_twice(place, capsys):
     assert main(GRID) == 0
 
 
-def test_resume_is_as_if_typed_where_the_sweep_began(place, tmp_path_factory, monkeypatch):
+def test_resume_is_typed_where_the_sweep_began(place, tmp_path_factory, monkeypatch, capsys):
     place.act = fails_at(2, DataError("no"))
     assert main([*GRID, "run.root=out puts", "hydra.sweep.dir='a, b/it'"]) == 1
     sweep = place.folder / "a, b" / "it"
@@ -121,10 +121,13 @@ def test_resume_is_as_if_typed_where_the_sweep_began(place, tmp_path_factory, mo
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     monkeypatch.chdir(elsewhere)
     place.act, place.ran = lambda cfg: None, []
-    assert main(["sweep", "resume", str(sweep)]) == 0
-    assert place.ran == [2]
-    assert os.getcwd() == str(elsewhere)
+    capsys.readouterr()
+    assert main(["sweep", "resume", str(sweep)]) == 2
+    assert f"was started in {place.folder}; go there first: cd {place.folder}" in capsys.readouterr().err
     assert list(elsewhere.iterdir()) == []
+    monkeypatch.chdir(place.folder)
+    assert main(["sweep", "resume", "a, b/it"]) == 0
+    assert place.ran == [2]
 
 
 @pytest.mark.parametrize(

@@ -203,9 +203,11 @@ def _folder_errors(cfg: DictConfig) -> Iterator[None]:
         yield
     except OSError as error:
         path = str(error.filename or "")
-        root = str(OmegaConf.select(cfg, "run.root") or "outputs")
-        if path and Path(path).absolute().is_relative_to(Path(root).expanduser().absolute()):
-            raise RunFolderError(f"{path}: cannot be written ({error.strerror}); set run.root=FOLDER") from error
+        places = {"run.folder": OmegaConf.select(cfg, "run.folder"), "run.root": OmegaConf.select(cfg, "run.root")}
+        for key, place in places.items():
+            root = Path(str(place or "outputs")).expanduser().absolute()
+            if path and (place or key == "run.root") and Path(path).absolute().is_relative_to(root):
+                raise RunFolderError(f"{path}: cannot be written ({error.strerror}); set {key}=FOLDER") from error
         raise
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ from kdrobust.tracking.ranks import made_by
 
 if TYPE_CHECKING:
     from kdrobust.sweeps.session import Session
+
+#: More than this is a slip of the keyboard, which would fill the memory before the first job.
+_MOST_JOBS = 100_000
 
 
 def sweep(hydra: Hydra, cfg: DictConfig, stage: str, task: TaskFunction, flags: Sequence[str] = ()) -> None:
@@ -97,7 +101,7 @@ def _check_values(hydra: Hydra, cfg: DictConfig, stage: str) -> None:
         UsageError: one line a problem.
     """
     problems: list[str] = []
-    for overrides in _one_value_each(list(cfg.hydra.overrides.task)):
+    for overrides in _one_value_each(list(cfg.hydra.overrides.task), hydra.config_loader):
         try:
             job = load(stage, overrides, loader=hydra.config_loader)
         except UsageError:
@@ -142,7 +146,7 @@ def _explained(error: Exception, hydra: Hydra, cfg: DictConfig, stage: str) -> E
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return error
     composing = isinstance(error, ConfigCompositionException)
-    for overrides in _one_value_each(list(cfg.hydra.overrides.task)) if composing else ():
+    for overrides in _one_value_each(list(cfg.hydra.overrides.task), hydra.config_loader) if composing else ():
         try:
             load(stage, overrides, loader=hydra.config_loader)
         except UsageError as told:
@@ -150,12 +154,31 @@ def _explained(error: Exception, hydra: Hydra, cfg: DictConfig, stage: str) -> E
     return UsageError(f"{stage}: {first_line(error.__cause__ or error)}")
 
 
-def _one_value_each(overrides: Sequence[str]) -> Iterator[list[str]]:
+def _refuse_endless(parsed: Sequence[Any]) -> None:
+    """Refuse a grid of more jobs than anybody runs, before it is written out, and a pattern that nothing matches."""
+    jobs = 1
+    for override in parsed:
+        if not (override.is_sweep_override() and override.is_discrete_sweep()):
+            continue
+        value = override.value()
+        if override.is_range_sweep():
+            start, stop, step = (float(value.start), float(value.stop), float(value.step))
+            jobs *= max(0, math.ceil((stop - start) / step)) if step else 0
+        else:
+            jobs *= sum(1 for _ in override.sweep_iterator())
+        if jobs == 0:
+            raise UsageError(f"{override.input_line}: gives no value; see kdrobust list, or name the values")
+        if jobs > _MOST_JOBS:
+            raise UsageError(f"{override.input_line}: makes {jobs} jobs; a sweep has at most {_MOST_JOBS}")
+
+
+def _one_value_each(overrides: Sequence[str], loader: Any = None) -> Iterator[list[str]]:
     """The jobs that between them use every value of every swept key: the first values, then one other at a time."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
+    parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
     values = []
+    _refuse_endless(parsed)
     for override in parsed:
         key = override.get_key_element()
         swept = override.is_sweep_override() and override.is_discrete_sweep()

@@ -99,7 +99,7 @@ def test_version_is_the_project_s(capsys: Capture) -> None:
         (["study", "--fast"], "--fast: no such flag"),
         (["study", "--cfg", "everything"], "argument --cfg/-c: invalid choice"),
         (["study", "--config-dir", "nowhere"], "--config-dir=nowhere: no such folder"),
-        (["study", "seed=-1"], "seed: expected an integer >= 0, got -1"),
+        (["study", "seed=-1"], "seed: expected an integer >= 0 and < 2**32, got -1"),
         (["study", "epochs=many"], "epochs: expected an integer >= 1, got 'many'"),
         (["study", "run.name=???"], "run.name: not given; set run.name=..."),
         (["study", "run.name='${nowhere}'"], "run.name: "),

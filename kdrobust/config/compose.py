@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,17 @@ from kdrobust.config.interpolations import walk
 from kdrobust.config.messages import composition_problems
 from kdrobust.config.paths import conf_dir, register_search_path
 from kdrobust.config.resolvers import register
+from kdrobust.config.schema import FIRST_KEYS
 from kdrobust.errors import UsageError
+
+#: What may be null, or holds several, has a better remedy.
+_INSTEAD = {
+    "callbacks": "leave single ones out by ~callbacks.NAME",
+    "logger": "leave single ones out by ~logger.NAME",
+    "scheduler": "for a constant learning rate scheduler=constant",
+    "attack": "for clean inputs attack=none",
+    "teacher": "for a training without one method=pgd_at",
+}
 
 
 def load(
@@ -41,6 +52,7 @@ def load(
     from hydra.types import RunMode
 
     register()
+    _refuse_deletions(config_name, overrides)
     loader = loader or _new_loader(folder)
     mode = RunMode.MULTIRUN if multirun else RunMode.RUN
 
@@ -52,6 +64,17 @@ def load(
         return attempt(overrides)
     except Exception as error:
         raise UsageError(summary(composition_problems(error, overrides, attempt, loader, config_name))) from error
+
+
+def _refuse_deletions(config_name: str | None, overrides: Sequence[str]) -> None:
+    """Refuse `~trainer` and its like: every stage reads its own first keys, if only to see that they are null."""
+    if config_name is None:
+        return
+    for text in overrides:
+        found = re.fullmatch(r"~(\w+)(=.*)?", text)
+        if found and found[1] in FIRST_KEYS:
+            key, remedy = found[1], _INSTEAD.get(found[1], "choose another by {key}=..., or leave ~{key} out")
+            raise UsageError(f"~{key}: {config_name} needs it; {remedy.format(key=key)}")
 
 
 def _new_loader(folder: Path | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +26,24 @@ class Rule:
     expected: str
 
 
-def _integer(least: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
+#: Beyond these a machine is brought down, not used: threads of a process, processes of a node, nodes.
+_THREADS, _PROCESSES, _NODES = 1024, max(64, 4 * (os.cpu_count() or 1)), 4096
+#: What NumPy and Lightning take as a seed.
+_LARGEST_SEED = 2**32 - 1
+
+
+def _integer(least: int, most: int | None = None) -> Callable[[Any], bool]:
+    def accepts(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= least and value <= (most or value)
+
+    return accepts
+
+
+def _devices(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(map(_integer(0), value)) and len(value) <= _PROCESSES
+    # Lightning reads `"2"` and `"0,1"`, too
+    return value in (-1, "auto") or isinstance(value, str) or _integer(1, _PROCESSES)(value)
 
 
 def _texts(value: Any) -> bool:
@@ -53,7 +70,7 @@ def _optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or accepts(value)
 
 
-_SEED = Rule(accepts=_integer(0), expected="an integer >= 0")
+_SEED = Rule(accepts=_integer(0, _LARGEST_SEED), expected="an integer >= 0 and < 2**32")
 _EPOCHS = Rule(accepts=_integer(1), expected="an integer >= 1")
 _NODE = Rule(accepts=_mapping, expected="a mapping of keys (choose an option of this group)")
 _NODE_OR_NULL = Rule(accepts=_optional(_mapping), expected="a mapping of keys, or null")
@@ -62,7 +79,14 @@ _TEXT_OR_NULL = Rule(accepts=_optional(_text), expected="a text, or null")
 #: Dotted key to rule; keys that a stage does not have are not asked for.
 RULES: dict[str, Rule] = {
     "seed": _SEED,
-    "threads": Rule(accepts=lambda value: value == "auto" or _integer(1)(value), expected="auto, or an integer >= 1"),
+    "threads": Rule(
+        accepts=lambda value: value == "auto" or _integer(1, _THREADS)(value),
+        expected=f"auto, or an integer from 1 to {_THREADS}",
+    ),
+    "trainer.devices": Rule(
+        accepts=_devices, expected=f"an integer from 1 to {_PROCESSES}, -1 or auto for all, or a list of device numbers"
+    ),
+    "trainer.num_nodes": Rule(accepts=_integer(1, _NODES), expected=f"an integer from 1 to {_NODES}"),
     "seeds": Rule(accepts=_seeds, expected="a list of different integers >= 0, e.g. [0,1,2]"),
     "epochs": _EPOCHS,
     "stage": Rule(accepts=_text, expected="the name of a stage"),
@@ -146,6 +170,8 @@ RULES: dict[str, Rule] = {
     "evaluation": _NODE,
 }
 
+#: The keys that stages begin with.
+FIRST_KEYS = frozenset(key for key in RULES if "." not in key)
 #: Keys of a method that stages read by name; any other is alive only where an interpolation names it.
 METHOD_KEYS = (
     "attack",

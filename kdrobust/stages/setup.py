@@ -66,10 +66,13 @@ def _secret_problems(cfg: DictConfig) -> list[str]:
 
 
 def _try_steps(cfg: DictConfig) -> None:
-    """Build optimiser and scheduler for a single weight: torch looks at their numbers only then."""
+    """Build optimiser and scheduler for a single weight, and take a step: torch looks at their numbers only then."""
+    weight = nn.Parameter(torch.zeros(1))
+    weight.grad = torch.ones(1)
     try:
-        optimizer = instantiate(cfg.optimizer)([nn.Parameter(torch.zeros(1))])
-    except (ValueError, TypeError) as error:
+        optimizer = instantiate(cfg.optimizer)([weight])
+        _step(optimizer, weight)
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise UsageError(f"optimizer: {first_line(error)}") from None
     factory = instantiate(cfg.scheduler)["factory"] if cfg.get("scheduler") is not None else None
     if factory is None:
@@ -79,8 +82,15 @@ def _try_steps(cfg: DictConfig) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             factory(optimizer, **late)
-    except (ValueError, TypeError, ZeroDivisionError) as error:
+        _step(optimizer, weight)
+    except (ValueError, TypeError, ZeroDivisionError, RuntimeError, OverflowError) as error:
         raise UsageError(f"scheduler: {first_line(error)}") from None
+
+
+def _step(optimizer: torch.optim.Optimizer, weight: nn.Parameter) -> None:
+    optimizer.step(lambda: 0.0)
+    if not weight.isfinite().all():
+        raise ValueError("the first step makes an infinite weight of a gradient of 1; lower optimizer.lr")
 
 
 def _try_trainer(cfg: DictConfig) -> None:

@@ -19,6 +19,8 @@ from kdrobust.losses import Objective
 from kdrobust.modules import AveragedWeights, OverfittingWarning, RobustValidation
 from kdrobust.stages.labels import monitors
 
+#: What is logged beside validation: terms and weights of the training, the optimizer's learning rates.
+_OTHER_METRICS = ("train/", "lr-")
 #: Packages whose callbacks log nothing but what is listed here.
 _KNOWN = ("kdrobust", "pytorch_lightning")
 #: Forms of arithmetic that a training runs in; 16-mixed on GPUs only.
@@ -124,7 +126,7 @@ def _callback_problems(cfg: DictConfig, objective: Objective) -> list[str]:
     measured = _measured(cfg, objective, callbacks)
     absent: dict[str, list[str]] = {}
     for key, metric in monitors(cfg):
-        if metric.startswith("val/") and metric not in measured:
+        if metric not in measured and not metric.startswith(_OTHER_METRICS):
             absent.setdefault(metric, []).append(key)
     for metric, keys in absent.items():
         instead = "val/accuracy" if "val/accuracy" in measured else measured[0]

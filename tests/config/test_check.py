@@ -95,7 +95,7 @@ def test_all_problems_are_told_together() -> None:
         "part.eps",
         "method.alpha",
     }
-    with pytest.raises(UsageError, match=r"^seed: expected an integer >= 0, got -1$"):
+    with pytest.raises(UsageError, match=r"^seed: expected an integer >= 0 and < 2\*\*32, got -1$"):
         ensure(config(seed=-1))
 
 

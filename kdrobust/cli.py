@@ -69,6 +69,10 @@ def _on_sigterm(handler: signal._HANDLER) -> signal._HANDLER:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UsageError("the working folder has been deleted; change to another one: cd ~") from None
     from kdrobust import listing
 
     if not arguments or arguments[0] in _HELP:

@@ -10,11 +10,12 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from kdrobust.config.aliases import check_aliases
 from kdrobust.config.build import as_numbers
 from kdrobust.config.check import summary
 from kdrobust.config.interpolations import walk
 from kdrobust.config.messages import composition_problems
-from kdrobust.config.paths import conf_dir, register_search_path
+from kdrobust.config.paths import conf_dir, register_search_path, user_conf_dir
 from kdrobust.config.resolvers import register
 from kdrobust.config.schema import FIRST_KEYS
 from kdrobust.errors import UsageError
@@ -53,6 +54,9 @@ def load(
 
     register()
     _refuse_deletions(config_name, overrides)
+    for own in (folder, user_conf_dir()):
+        for path in own.rglob("*.yaml") if own is not None else ():
+            check_aliases(path)
     loader = loader or _new_loader(folder)
     mode = RunMode.MULTIRUN if multirun else RunMode.RUN
 

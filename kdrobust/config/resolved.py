@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kdrobust.config.aliases import check_aliases
 from kdrobust.config.interpolations import walk
 from kdrobust.errors import CheckpointError
 
@@ -81,6 +82,7 @@ def read_resolved(folder: Path) -> DictConfig:
     """
     path = folder / FILE
     try:
+        check_aliases(path)
         return from_text(path.read_text(encoding="utf-8"))
     except OSError:
         raise CheckpointError(f"{path}: no such file; every run of kdrobust leaves one") from None

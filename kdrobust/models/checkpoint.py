@@ -23,7 +23,7 @@ from kdrobust.config.trust import trusted_packages
 from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.models.classifier import Classifier
 from kdrobust.spec import InputSpec
-from kdrobust.tracking import damage
+from kdrobust.tracking import damage, regular
 
 FORMAT = 1
 _REMEDY = "data=... must name what it was trained on"
@@ -68,6 +68,8 @@ def load_data(path: str | Path, *, trust: bool = False, flag: str = "") -> Any:
     Raises:
         CheckpointError: it is missing, damaged, or holds more than data.
     """
+    if not regular(path):
+        raise CheckpointError(f"{path}: is a pipe or a device, not a file")
     # torch itself reads flipped weights without a word; files of its older format, which is no archive, carry no sums
     if zipfile.is_zipfile(path) and (found := damage(path)) is not None:
         raise CheckpointError(f"{path}: {found}; train it again or take another file")

@@ -260,6 +260,8 @@ def require_file(value: Any, key: str, remedy: str) -> Path:
     path = Path(str(value)).expanduser()
     if not path.exists():
         raise UsageError(f"{key}={value}: no such file; {remedy}")
+    if not (path.is_file() or path.is_dir()):
+        raise UsageError(f"{key}={value}: is a pipe or a device, not a file; {remedy}")
     return path
 
 

@@ -88,13 +88,13 @@ def main(arguments: Sequence[str], start: Callable[[str, Sequence[str]], Any]) -
 
 def _is_command(known: dict[str, Any]) -> bool:
     """Whether a sweep's file says what was typed: a stage, overrides, and flags that name a folder of configs."""
-    arguments, flags = known.get("arguments"), known.get("flags", [])
+    arguments, flags = known.get("arguments"), known.get("flags")
     return (
-        isinstance(known.get("stage"), str)
-        and isinstance(arguments, list)
-        and all(isinstance(text, str) and not text.startswith("-") for text in arguments)
-        and isinstance(flags, list)
-        and all(isinstance(text, str) and text.startswith(_FLAGS) for text in flags)
+        known.get("stage") is not None
+        and arguments is not None
+        and not any(text.startswith("-") for text in arguments)
+        and flags is not None
+        and all(text.startswith(_FLAGS) for text in flags)
     )
 
 

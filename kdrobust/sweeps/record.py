@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from kdrobust.config.annotations import fits
 from kdrobust.tracking.atomic import write_json
 from kdrobust.tracking.owner import is_gone
 
 SWEEP, JOBS = "sweep.json", "jobs"
 PENDING, RUNNING, COMPLETED, FAILED, CUT = "pending", "running", "completed", "failed", "cut"
+
+
+_SWEEP_TYPES: dict[str, Any] = {
+    "stage": str, "arguments": list[str], "flags": list[str], "directory": str, "jobs": int, "processes": int,
+    "search": bool, "attempt": int, "status": str, "owner": dict[str, Any],
+}  # fmt: skip
 
 
 def now() -> str:
@@ -82,9 +89,9 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     """What `sweep.json` says; empty where there is none.
 
     Keys: stage, arguments, flags, directory (where it was typed), jobs (how many), processes, search, attempt, status,
-    owner, started, ended.
+    owner, started, ended. What is of another type is left out.
     """
-    return read_json(folder / SWEEP)
+    return {key: value for key, value in read_json(folder / SWEEP).items() if fits(value, _SWEEP_TYPES.get(key, Any))}
 
 
 def write_sweep(folder: Path, **changes: Any) -> dict[str, Any]:
@@ -97,11 +104,12 @@ def write_sweep(folder: Path, **changes: Any) -> dict[str, Any]:
 def read_job(folder: Path, number: int) -> Job | None:
     """A job's record; None where there is none that can be read."""
     data = read_json(folder / JOBS / f"{number}.json")
-    known = {item.name for item in fields(Job)}
-    try:
-        return Job(**{key: value for key, value in data.items() if key in known})
-    except TypeError:
+    hints = get_type_hints(Job)
+    given = {key: value for key, value in data.items() if key in hints}
+    # the last attempt's file may be damaged, or written by somebody else
+    if "job" not in given or not all(fits(value, hints[key]) for key, value in given.items()):
         return None
+    return Job(**given)
 
 
 def write_job(folder: Path, job: Job) -> None:

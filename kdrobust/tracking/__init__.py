@@ -10,7 +10,7 @@ from kdrobust.tracking.folder import (
     wait_for_first_rank,
     write_result,
 )
-from kdrobust.tracking.integrity import damage
+from kdrobust.tracking.integrity import damage, regular
 from kdrobust.tracking.manifest import build_manifest, versions
 from kdrobust.tracking.ranks import is_main_process, made_by
 
@@ -24,6 +24,7 @@ __all__ = [
     "made_by",
     "mark_failed",
     "read_status",
+    "regular",
     "versions",
     "wait_for_first_rank",
     "write_bytes",

@@ -7,6 +7,12 @@ import zlib
 from pathlib import Path
 
 
+def regular(path: str | Path) -> bool:
+    """Whether reading a path comes to an end: it is a file, a folder or nothing, and no pipe or device."""
+    place = Path(path)
+    return place.is_file() or place.is_dir() or not place.exists()
+
+
 def damage(path: str | Path) -> str | None:
     """What is wrong with a checkpoint file; None if every record has the checksum (CRC-32) it was written with.
 
@@ -16,6 +22,8 @@ def damage(path: str | Path) -> str | None:
     Args:
         path: the file.
     """
+    if not regular(path):
+        return "a pipe or a device, no file"
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()

@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+#: Beyond the numbers that a system gives to processes.
+_MOST = 2**31
+
 
 def _born(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None where the system does not say."""
@@ -25,17 +28,18 @@ def me() -> dict[str, Any]:
     return {"pid": os.getpid(), "host": socket.gethostname(), "born": _born(os.getpid())}
 
 
-def is_gone(owner: Mapping[str, Any] | None) -> bool:
+def is_gone(owner: Any) -> bool:
     """Whether a process has ended, also if its number belongs to another one by now.
 
     Args:
         owner: what `me` returned there. Of a process on another host nothing is known: it counts as alive.
     """
-    if not owner or "pid" not in owner:
+    if not isinstance(owner, Mapping) or not isinstance(owner.get("pid"), int) or not 0 < owner["pid"] < _MOST:
+        # no process: its file was damaged, or written by somebody else
         return True
     if owner.get("host") != socket.gethostname():
         return False
-    pid = int(owner["pid"])
+    pid = owner["pid"]
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -8,8 +8,8 @@ from tests.bad_inputs.cases import TINY, Bad
 # fmt: off
 
 
-def _distill(what: str, *typed: str, words: tuple[str, ...], lines: int = 1, **files: str) -> Bad:
-    return Bad(what=what, typed=("distill", *TINY, *typed), words=words, lines=lines)
+def _distill(what: str, *typed: str, words: tuple[str, ...], lines: int = 1, code: int = 2) -> Bad:
+    return Bad(what=what, typed=("distill", *TINY, *typed), words=words, lines=lines, code=code)
 
 
 COMMANDS = [
@@ -62,9 +62,30 @@ OVERRIDES = [
     _distill("seed missing", "seed=???", words=("seed", "not given", "seed=...")),
     _distill("seed a list", "seed=[1,2]", words=("seed", "integer >= 0")),
     _distill("seed a mapping", "seed={a:1}", words=("seed", "integer >= 0")),
+    _distill("seed too large", f"seed={2**40}", words=("seed", "< 2**32")),
+    _distill("a million threads", "threads=1000000", words=("threads", "from 1 to 1024")),
+    _distill("a million processes", "trainer.devices=1000000", words=("trainer.devices", "expected an integer from 1 to")),
+    _distill("no process", "trainer.devices=0", words=("trainer.devices", "expected an integer from 1 to")),
+    _distill("a million nodes", "trainer.num_nodes=1000000", words=("trainer.num_nodes", "from 1 to 4096")),
+    _distill("no trainer", "~trainer", words=("~trainer: distill needs it", "trainer=...")),
+    _distill("no scheduler", "~scheduler", words=("~scheduler", "scheduler=constant")),
+    _distill("no logger", "~logger", words=("~logger", "~logger.NAME")),
+    _distill("no student", "~student", words=("~student: distill needs it",)),
+    _distill("a learning rate beyond floats", "method=pgd_at", "optimizer.lr=1e308", words=("optimizer: ", "lower optimizer.lr")),
+    _distill("a metric that nothing logs", "method=pgd_at", "callbacks.best.monitor=nope", words=("callbacks.best.monitor: nope is not measured", "val/accuracy")),
+    _distill("a number for a callback", "callbacks.last=5", words=("callbacks.last: expected a callback",)),
+    _distill("a mapping for a callback", "+callbacks.junk={x: 1}", words=("callbacks.junk: expected a callback",)),
+    _distill("a module for a callback", "+callbacks.junk={_target_: torch.nn.Identity}", words=("callbacks.junk._target_", "takes a callback")),
+    _distill("a module for a logger", "+logger.junk={_target_: torch.nn.Identity}", words=("logger.junk._target_", "takes a logger")),
+    _distill("a module for data", "data._target_=torch.nn.Identity", words=("data._target_", "takes a data module"), lines=1),
+    _distill("an instruction of Hydra's", "+optimizer._convert_=junk", words=("optimizer._convert_: no such instruction",)),
+    _distill("a billion jobs", "-m", "seed=range(1000000000)", words=("seed=range(1000000000)", "at most 100000")),
+    _distill("a pattern without a match", "-m", "method=glob(zzz*)", words=("method=glob(zzz*)", "gives no value")),
+    _distill("a folder's name too long", "run.folder=" + "a" * 300, words=("File name too long", "set run.folder=FOLDER"), code=1),
+    _distill("a folder where none can be", "run.folder=/proc/x", words=("/proc/x", "set run.folder=FOLDER"), code=1),
     _distill("epochs none", "epochs=0", words=("epochs", "integer >= 1", "0")),
     _distill("epochs endless", "epochs=inf", words=("epochs", "integer >= 1")),
-    _distill("threads none", "threads=0", words=("threads", "auto, or an integer >= 1")),
+    _distill("threads none", "threads=0", words=("threads", "auto, or an integer from 1 to 1024")),
     _distill("eps negative", "threat.eps=-1/255", words=("threat.eps", "negative")),
     _distill("eps no number", "threat.eps=abc", words=("threat.eps", "fraction such as 8/255", "'abc'")),
     _distill("eps divided by zero", "threat.eps=8/0", words=("threat.eps", "fraction such as 8/255")),

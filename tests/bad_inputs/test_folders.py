@@ -88,3 +88,65 @@ def test_a_run_s_folder_trusts_nobody(place, capsys, monkeypatch):
     main(["teacher", "resume=run", "trusted_modules=[evil_of_the_test]"])
     assert (place / MARK).exists()
     assert os.getcwd() == str(place)
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(BOMB, "write out to more than 100,000 values"), ("notes: &n\n  inner: *n\n", "refers to what it stands in")],
+)
+def test_aliases_that_never_end_are_one_line(place, capsys, text, words):
+    (place / "conf" / "experiment" / "bomb.yaml").write_text("# @package _global_\n" + text)
+    refused(place, capsys, "distill", *TINY, "experiment=bomb", words=["bomb.yaml", words])
+    (place / "conf" / "experiment" / "bomb.yaml").unlink()
+    (place / "run").mkdir()
+    (place / "run" / "config_resolved.yaml").write_text(text)
+    refused(place, capsys, "distill", "resume=run", words=[words])
+
+
+def test_state_files_of_other_types_are_as_if_they_were_not_there(place):
+    from kdrobust.sweeps.record import Job, read_job, read_sweep, write_job, write_sweep
+    from kdrobust.tracking.owner import is_gone
+
+    write_job(place, Job(job=0, overrides=["seed=1"]))
+    assert read_job(place, 0).overrides == ["seed=1"]
+    content = json.loads((place / "jobs" / "0.json").read_text())
+    for changes in ({"overrides": 5}, {"job": "0"}, {"starts": None}, {"owner": [1]}, {"value": {}}):
+        (place / "jobs" / "0.json").write_text(json.dumps({**content, **changes}))
+        assert read_job(place, 0) is None, changes
+    write_sweep(place, stage="distill", arguments=[], attempt=1)
+    written = {**read_sweep(place), "arguments": 5, "attempt": "x", "owner": 3}
+    (place / "sweep.json").write_text(json.dumps(written))
+    assert read_sweep(place) == {"stage": "distill"}
+    for owner in ({"pid": 99999999999999999999}, {"pid": 0}, {"pid": -1}, {"pid": "1"}, {"pid": None}, "pid", 5, None):
+        assert is_gone(owner)
+
+
+def test_a_lock_of_no_process_holds_nobody_up(place, capsys):
+    lock = {"pid": 99999999999999999999, "host": os.uname().nodename, "born": 1}
+    (place / "run").mkdir()
+    (place / "run" / "run.lock").write_text(json.dumps(lock))
+    assert main(["teacher", *TINY, "run.folder=run"]) == 0
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_what_never_ends_is_no_file(place, capsys, kind):
+    path = place / "model.ckpt"
+    os.mkfifo(path) if kind == "pipe" else path.symlink_to("/dev/zero")
+    assert main(["evaluate", "checkpoint=model.ckpt"]) in (1, 2)
+    assert "is a pipe or a device, not a file" in capsys.readouterr().err
+    assert main(["distill", *TINY, "teacher.checkpoint=model.ckpt"]) in (1, 2)
+    assert "a pipe or a device" in capsys.readouterr().err
+
+
+def test_a_deleted_working_folder_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    os.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    assert main(["distill"]) == 2
+    assert capsys.readouterr().err == "the working folder has been deleted; change to another one: cd ~\n"

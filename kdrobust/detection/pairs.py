@@ -50,7 +50,7 @@ class Pairs:
         data: DataModule,
         classifier: str,
         surrogate: str,
-        attacks: Mapping[str, Any],
+        attacks: Mapping[str, Attack],
         shifts: Mapping[str, Any] | None = None,
         seed: int = 0,
         device: str = "cpu",

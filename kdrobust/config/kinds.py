@@ -204,7 +204,7 @@ SLOTS: dict[str, Kind] = {
 }
 #: What is written of other configs, and has their slots: a teacher's training, what follows from a config.
 _NESTED = (
-    re.compile(r"^(teacher_training|natural_training)\."),
+    re.compile(r"^(teacher_training|natural_training|baseline)\."),
     re.compile(r"^derived\.(teachers|jobs)\.[^.]+\."),
 )
 _RUNGS = re.compile(r"^derived\.rungs\[\d+\]\.(?!threat$)")

@@ -93,7 +93,7 @@ def test_of_all_public_names_a_kind_takes_its_components_only(kind):
 
 def test_every_slot_has_a_kind_wherever_its_config_is_written():
     assert set(SLOTS.values()) <= set(KINDS)
-    for prefix in ("", "derived.teachers.natural.", "derived.jobs.teacher_outputs.", "teacher_training."):
+    for prefix in ("", "derived.teachers.natural.", "derived.jobs.teacher_outputs.", "teacher_training.", "baseline."):
         assert slot(f"{prefix}callbacks.best") is kinds.CALLBACK
         assert slot(f"{prefix}derived.rungs[0].attacks.pgd20") is kinds.ATTACK
         assert slot(f"{prefix}derived.rungs[11].threat") is kinds.THREAT

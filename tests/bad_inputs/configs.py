@@ -65,7 +65,6 @@ OVERRIDES = [
     _distill("seed too large", f"seed={2**40}", words=("seed", "< 2**32")),
     _distill("a million threads", "threads=1000000", words=("threads", "from 1 to 1024")),
     _distill("a million processes", "trainer.devices=1000000", words=("trainer.devices", "expected an integer from 1 to")),
-    _distill("no process", "trainer.devices=0", words=("trainer.devices", "expected an integer from 1 to")),
     _distill("a million nodes", "trainer.num_nodes=1000000", words=("trainer.num_nodes", "from 1 to 4096")),
     _distill("no trainer", "~trainer", words=("~trainer: distill needs it", "trainer=...")),
     _distill("no scheduler", "~scheduler", words=("~scheduler", "scheduler=constant")),

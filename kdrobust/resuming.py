@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kdrobust.config.hydra_node import hydra_problems
 from kdrobust.config.resolved import FILE, read_resolved
 from kdrobust.config.trust import consenting, read_typed, require_consent
 from kdrobust.errors import CheckpointError, UsageError
@@ -81,8 +82,11 @@ def _log_as_before(folder: Path) -> None:
     from hydra.core.utils import configure_log
 
     try:
-        settings = OmegaConf.load(folder / ".hydra" / "hydra.yaml").hydra.job_logging
-        configure_log(settings)
+        kept = DictConfig(OmegaConf.load(folder / ".hydra" / "hydra.yaml"))
+        if problems := hydra_problems(kept):
+            # Python's logging imports and calls what its configuration names
+            raise UsageError(problems[0])
+        configure_log(kept.hydra.job_logging)
     except Exception:
         # whatever is wrong with that file, the run can go on
         logging.basicConfig(level=logging.INFO, format="[%(asctime)s] %(message)s", datefmt="%H:%M:%S")

@@ -90,6 +90,17 @@ def test_a_run_s_folder_trusts_nobody(place, capsys, monkeypatch):
     assert os.getcwd() == str(place)
 
 
+def test_a_run_s_log_is_not_configured_by_what_its_folder_calls(place):
+    work = Workplace(place)
+    work.run("teacher", *TINY, "epochs=1", "run.folder=run")
+    (place / "run" / "status.json").write_text(json.dumps({"status": "interrupted"}))
+    hydra = OmegaConf.load(place / "run" / ".hydra" / "hydra.yaml")
+    hydra.hydra.job_logging.handlers.own = {"()": "os.mkdir", "path": str(place / MARK)}
+    OmegaConf.save(hydra, place / "run" / ".hydra" / "hydra.yaml")
+    main(["teacher", "resume=run"])
+    assert not (place / MARK).exists()
+
+
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )

@@ -123,21 +123,25 @@ class _Builder:
     def __init__(self, trusted: Sequence[str]) -> None:
         self.trusted = trusted
 
-    def __call__(self, value: Any, key: str, kind: Kind | None) -> Any:
+    def __call__(self, value: Any, key: str, kind: Kind | None, *, inside: bool = False) -> Any:
         """What a value describes.
 
         Args:
             value: plain.
             key: where it stands.
             kind: what the key takes; None: what the keys below it take.
+            inside: whether it is a component's argument, below which keys say nothing.
         """
         if isinstance(value, list):
-            return [self(item, f"{key}[{index}]", kind) for index, item in enumerate(value)]
+            return [self(item, f"{key}[{index}]", kind, inside=inside) for index, item in enumerate(value)]
         if not isinstance(value, dict):
             return value
+        full = {name: f"{key}.{name}" if key else str(name) for name in value}
         if "_target_" not in value:
-            inner = {str(name): f"{key}.{name}" if key else str(name) for name in value}
-            return {name: self(item, inner[str(name)], kind or slot(inner[str(name)])) for name, item in value.items()}
+            return {
+                name: self(item, full[name], kind or (None if inside else slot(full[name])), inside=inside)
+                for name, item in value.items()
+            }
         if kind is None:
             raise UsageError(f"{key}: {NO_COMPONENT}" if key else NO_COMPONENT)
         try:
@@ -149,19 +153,11 @@ class _Builder:
         for name, item in value.items():
             if name not in INSTRUCTIONS:
                 taken = argument(target, str(name), self.trusted) if isinstance(item, dict | list) else None
-                built = self._argument(item, f"{key}.{name}" if key else str(name), taken)
+                built = self(item, full[name], taken, inside=True)
                 arguments[str(name)] = as_numbers(built) if isinstance(built, str) and _wants(hints, name) else built
         if value.get("_partial_"):
             return functools.partial(target, **arguments)
         return _call(target, arguments, key)
-
-    def _argument(self, value: Any, key: str, kind: Kind | None) -> Any:
-        # below a component, its parameters say what is taken, and no longer the key
-        if isinstance(value, list):
-            return [self._argument(item, f"{key}[{index}]", kind) for index, item in enumerate(value)]
-        if isinstance(value, dict) and "_target_" not in value:
-            return {name: self._argument(item, f"{key}.{name}", kind) for name, item in value.items()}
-        return self(value, key, kind)
 
 
 def _wants(hints: dict[str, Any], name: Any) -> bool:

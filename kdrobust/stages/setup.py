@@ -31,7 +31,7 @@ from kdrobust.spec import InputSpec
 from kdrobust.stages.labels import label_problems
 from kdrobust.stages.networks import checked_classifier, network_problems
 from kdrobust.stages.training_checks import check_batches, training_problems
-from kdrobust.tracking import build_manifest, hold, is_main_process, made_by, versions, write_json, write_text
+from kdrobust.tracking import build_manifest, hold, is_main_process, made_by, regular, versions, write_json, write_text
 from kdrobust.tracking.secrets import redacted, secret_keys
 
 log = logging.getLogger("kdrobust")
@@ -260,7 +260,7 @@ def require_file(value: Any, key: str, remedy: str) -> Path:
     path = Path(str(value)).expanduser()
     if not path.exists():
         raise UsageError(f"{key}={value}: no such file; {remedy}")
-    if not (path.is_file() or path.is_dir()):
+    if not regular(path):
         raise UsageError(f"{key}={value}: is a pipe or a device, not a file; {remedy}")
     return path
 

@@ -76,6 +76,9 @@ class Job:
         return CUT if self.status == RUNNING and is_gone(self.owner) else self.status
 
 
+_JOB_TYPES = get_type_hints(Job)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """An object from a file; empty where there is none or it cannot be read."""
     try:
@@ -104,10 +107,9 @@ def write_sweep(folder: Path, **changes: Any) -> dict[str, Any]:
 def read_job(folder: Path, number: int) -> Job | None:
     """A job's record; None where there is none that can be read."""
     data = read_json(folder / JOBS / f"{number}.json")
-    hints = get_type_hints(Job)
-    given = {key: value for key, value in data.items() if key in hints}
+    given = {key: value for key, value in data.items() if key in _JOB_TYPES}
     # the last attempt's file may be damaged, or written by somebody else
-    if "job" not in given or not all(fits(value, hints[key]) for key, value in given.items()):
+    if "job" not in given or not all(fits(value, _JOB_TYPES[key]) for key, value in given.items()):
         return None
     return Job(**given)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -12,8 +11,14 @@ from collections.abc import Sequence
 from types import FrameType
 
 from kdrobust.errors import KdrobustError, UsageError
+from kdrobust.limits import address_space_line, require_address_space
+from kdrobust.streams import go_on_without, standard_streams
 
 _HELP = ("-h", "--help", "help")
+#: Commands that load PyTorch, beside the stages.
+_WITH_TORCH = ("benchmark", "detect", "predict", "reproduce", "sweep")
+#: Commands that leave files: worth more than what they print, where that can no longer be printed.
+_LONG = ("benchmark", "report", "reproduce", "search", "sweep")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,13 +28,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None: those of this process.
 
     Returns:
-        The exit code: 0, 1 for data and bugs, 2 for a mistake in the command or a config, 130 after Ctrl-C, 143 after
-        SIGTERM.
+        The exit code: 0, 1 for data and bugs, 2 for a mistake in the command or a config, 130 after Ctrl-C, 141 where
+        the reader of a command that only prints has left (`| head -1`), 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     before = _on_sigterm(_terminate)
-    # `kdrobust evaluate ... | head`: a log line that no reader is left for is no error of the program
-    logging.raiseExceptions = False
+    try:
+        with standard_streams():
+            return _answer(arguments)
+    except SystemExit as error:
+        if type(error).__name__ == "SIGTERMException":
+            return 143
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    finally:
+        _on_sigterm(before)
+
+
+def _answer(arguments: list[str]) -> int:
     try:
         return _dispatch(arguments)
     except KdrobustError as error:
@@ -43,19 +58,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # `kdrobust list methods | head`: the reader has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - for the interpreter's last flush
-        return 0
-    except SystemExit as error:
-        if type(error).__name__ == "SIGTERMException":
-            return 143
-        return error.code if isinstance(error.code, int) else int(error.code is not None)
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        line = address_space_line(error)
+        if line and os.environ.get("HYDRA_FULL_ERROR") != "1":
+            print(line, file=sys.stderr)
+        else:
+            traceback.print_exc()
         return 1
-    finally:
-        _on_sigterm(before)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:
@@ -81,6 +90,10 @@ def _dispatch(arguments: list[str]) -> int:
         print(overview())
         return 0
     command, rest = arguments[0], arguments[1:]
+    if command in _LONG:
+        go_on_without()
+    if command in _WITH_TORCH:
+        require_address_space()
     if command in ("--version", "-V"):
         from kdrobust import __version__
 
@@ -155,6 +168,8 @@ def _stage(name: str, arguments: list[str]) -> int:
 
         print(stage_help(name))
         return 0
+    go_on_without()
+    require_address_space()
     if any(argument.startswith("resume=") for argument in arguments):
         from kdrobust.resuming import resume
 

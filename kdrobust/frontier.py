@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,6 +11,7 @@ from kdrobust.config.suggest import did_you_mean
 from kdrobust.errors import DataError, UsageError
 from kdrobust.htmlreport import pareto_front
 from kdrobust.sweeps.record import read_json
+from kdrobust.tracking.csv_file import csv_records
 
 CSV, PLOT = "frontier.csv", "frontier.png"
 _AXES = {"parameters": "parameters", "flops": "FLOPs of one sample (multiply-add: 2)"}
@@ -141,11 +140,7 @@ def collect(folders: Sequence[Path], *, x: str = "parameters") -> list[Point]:
 
 def as_csv(points: Sequence[Point]) -> str:
     """A line a model, unrounded."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [entry.name for entry in fields(Point)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(point) for point in points)
-    return buffer.getvalue()
+    return csv_records([entry.name for entry in fields(Point)], map(asdict, points))
 
 
 def draw(points: Sequence[Point], path: Path, *, x: str = "parameters") -> None:

@@ -34,8 +34,9 @@ from kdrobust.config.schema import schema_problems
 from kdrobust.errors import KdrobustError, RunFolderError, UsageError
 from kdrobust.multirun import sweep
 from kdrobust.refusal import without_trace
+from kdrobust.streams import go_on_without
 from kdrobust.tracking.folder import is_finished, read_status, resumable
-from kdrobust.tracking.secrets import redact_logs, redact_yaml
+from kdrobust.tracking.secrets import place_problems, redact_logs, redact_yaml
 
 # at import, so that a launcher's worker process, which imports this module to find `run_job_task`, has them too
 register()
@@ -46,6 +47,8 @@ def run_job_task(cfg: DictConfig) -> Any:
     from kdrobust.stages import run_stage
     from kdrobust.sweeps.job import run_recorded
 
+    # a launcher's worker process has not been through the command line
+    go_on_without()
     node = HydraConfig.get()
     sweep = Path(str(node.sweep.dir)).name if node.mode == RunMode.MULTIRUN else None
     if sweep is not None:
@@ -254,10 +257,16 @@ def _is_repeated(cfg: DictConfig) -> bool:
 
 def _settled_folder(cfg: DictConfig, kind: str) -> Path:
     """The folder of a `run` or `sweep`, asked for once: its name may hold the time."""
+    run = cfg.get("run")
+    places = [f"run.{key}" for key in ("name", "folder", "root")] if isinstance(run, DictConfig) else []
     try:
+        problems = place_problems({key: OmegaConf.select(cfg, key) for key in places})
         folder = Path(str(cfg.hydra[kind].dir))
+        problems = problems or place_problems({f"hydra.{kind}.dir": folder})
     except OmegaConfBaseException as error:
         raise UsageError(f"{error.full_key or f'hydra.{kind}.dir'}: {first_line(error)}") from error
+    if problems:
+        raise UsageError(summary(problems))
     if folder.exists() and not folder.is_dir():
         raise RunFolderError(f"{folder}: is a file, not a folder; choose another run.folder or run.root")
     return folder

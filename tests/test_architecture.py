@@ -15,7 +15,7 @@ PACKAGE = ROOT / "kdrobust"
 #: Rooms by height: a room imports from its own height only itself, and from lower ones.
 HEIGHTS = (
     ("errors", "spec", "randomness", "version", "intervals"),
-    ("config", "tracking", "headers", "refusal"),
+    ("config", "tracking", "headers", "refusal", "streams", "limits"),
     ("models", "data", "distributed", "transforms", "media"),
     ("losses", "attacks", "views", "serving"),
     ("modules", "evaluation", "sweeps", "report", "htmlreport", "conformance", "export", "detection"),

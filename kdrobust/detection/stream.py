@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import shutil
 import time
@@ -19,6 +18,7 @@ from kdrobust.errors import UsageError
 from kdrobust.serving.images import Images
 from kdrobust.serving.tables import check_output, parquet, published
 from kdrobust.tracking import write_bytes
+from kdrobust.tracking.csv_file import CsvWriter
 
 SUFFIXES = (".csv", ".parquet")
 COLUMNS = ("input", "score", "flagged")
@@ -171,12 +171,11 @@ def write_scores(path: Path, images: Images, parts: Parts, threshold: float) -> 
 
 
 def _csv(file: Any) -> Any:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer = CsvWriter(file, COLUMNS)
     while True:
         names, scores, flags = yield
         rows = zip(names, scores.tolist(), flags.tolist(), strict=True)
-        writer.writerows([name, f"{score:.7g}", int(flag)] for name, score, flag in rows)
+        writer.rows([name, f"{score:.7g}", int(flag)] for name, score, flag in rows)
 
 
 def _parquet(file: Any) -> Any:

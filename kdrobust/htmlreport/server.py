@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -63,6 +64,12 @@ class ReportServer(ThreadingHTTPServer):
             raise UsageError(
                 f"--port {port}: cannot be used ({error.strerror}); choose another, or none for a free one"
             ) from None
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A reader that leaves in the middle of an answer is no fault; anything else is told in one line."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            print(f"the page could not be sent: {type(error).__name__}: {error}", file=sys.stderr)
 
     @property
     def address(self) -> str:

@@ -4,6 +4,7 @@ from kdrobust.modules.averaging import AveragedWeights
 from kdrobust.modules.base import RobustModule, TrainingError
 from kdrobust.modules.checkpoint_file import CheckpointFile
 from kdrobust.modules.distillation import DistillationModule
+from kdrobust.modules.held_folder import HeldFolder
 from kdrobust.modules.nonfinite import NonFinite
 from kdrobust.modules.overfitting import OverfittingWarning
 from kdrobust.modules.perturbation import WeightPerturbation
@@ -21,6 +22,7 @@ __all__ = [
     "CheckpointFile",
     "CollapseWarning",
     "DistillationModule",
+    "HeldFolder",
     "IncompleteTrainingError",
     "NonFinite",
     "OverfittingWarning",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from kdrobust.tracking import write_bytes
+from kdrobust.tracking.secrets import redactor
 
 
 class CheckpointFile(TorchCheckpointIO):
@@ -37,19 +39,20 @@ class CheckpointFile(TorchCheckpointIO):
 def checkpoint_content(checkpoint: dict[str, Any]) -> memoryview:
     """A checkpoint as the bytes of its file; equal checkpoints give equal bytes."""
     buffer = io.BytesIO()
-    torch.save(_canonical(checkpoint), buffer)
+    torch.save(_canonical(checkpoint, redactor()), buffer)
     return buffer.getbuffer()
 
 
-def _canonical(value: Any) -> Any:
+def _canonical(value: Any, masked: Callable[[str], str]) -> Any:
     """The same content with one object a text: pickle writes a text once and then refers to it by identity.
 
-    What a resumed run has read from a file holds its own copies of texts that are shared otherwise.
+    What a resumed run has read from a file holds its own copies of texts that are shared otherwise. Secrets are masked,
+    as in every file of a run.
     """
     if isinstance(value, str):
-        return sys.intern(value)
+        return sys.intern(masked(value))
     if isinstance(value, dict):
-        return {_canonical(key): _canonical(item) for key, item in value.items()}
+        return {_canonical(key, masked): _canonical(item, masked) for key, item in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(_canonical(item) for item in value)
+        return type(value)(_canonical(item, masked) for item in value)
     return value

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from kdrobust.report.markdown import markdown_table
 from kdrobust.report.style import BLUE, CYCLE, GREY, VERMILLION, figure, percent_axis
+from kdrobust.tracking.csv_file import csv_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,9 +95,7 @@ def detection_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     for rate in rates:
         for what in ("detected", "unnoticed"):
             columns += [f"{what}_at_{rate}", f"{what}_at_{rate}_low", f"{what}_at_{rate}_high"]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
+    table = []
     for row in rows:
         for each in _all(_found(row)):
             cells = [row["name"], *(each[key] for key in ("attack", "norm", "eps", "made_on", "attacked", "fooling"))]
@@ -108,8 +105,8 @@ def detection_csv(rows: Sequence[Mapping[str, Any]]) -> str:
                 for what in ("detected", "unnoticed"):
                     found = each["at_fpr"][rate][what]
                     cells += [found["share"], *found["interval"]]
-            writer.writerow(cells)
-    return text.getvalue()
+            table.append(cells)
+    return csv_text(columns, table)
 
 
 def detection_plot(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from kdrobust.report.details import detail_lines, detail_notes, detail_of, w_robust_of
 from kdrobust.report.markdown import markdown_table
 from kdrobust.report.rows import Figure, Row, attack_texts, attack_title, read_row, threat_text
+from kdrobust.tracking.csv_file import csv_text
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -293,19 +292,16 @@ def comparison_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     Args:
         rows: see `kdrobust.report.read_row`.
     """
-    buffer = io.StringIO()
     columns = ["model", "parameters", "flops", "norm", "eps", "attack", "n", "seeds", "accuracy", "std", "low", "high"]
-    writer = csv.writer(buffer, lineterminator="\n")
     further = ["w_robust", "worst_class", "worst_class_accuracy", "ece", "nll"]
-    writer.writerow([*columns, "unreliable", *further])
+    table: list[list[Any]] = []
     for row in map(read_row, rows):
         threat = row.setting["threat"]
         for key, figure in row.figures.items():
-            cost = ["" if value is None else value for value in (row.parameters, row.flops)]
-            spread = ["" if figure.std is None else figure.std, *figure.interval]
+            cost = [row.parameters, row.flops]
+            spread = [figure.std, *figure.interval]
             where = [threat["norm"], threat["eps"], key, row.n, row.seeds]
             detail = detail_of(row, key)
             beside = (w_robust_of(row), detail.worst_class, detail.worst_accuracy, detail.ece, detail.nll)
-            known = ["" if value is None else value for value in beside]
-            writer.writerow([row.name, *cost, *where, figure.mean, *spread, str(bool(row.reasons)).lower(), *known])
-    return buffer.getvalue()
+            table.append([row.name, *cost, *where, figure.mean, *spread, str(bool(row.reasons)).lower(), *beside])
+    return csv_text([*columns, "unreliable", *further], table)

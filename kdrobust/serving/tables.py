@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from typing import Any, Protocol, TextIO
 
 from kdrobust.errors import RunFolderError, UsageError
 from kdrobust.serving.student import Prediction
+from kdrobust.tracking.csv_file import CsvWriter
 
 SUFFIXES = (".csv", ".json", ".parquet")
 _FIRST = ("input", "class", "name", "confidence")
@@ -106,12 +106,11 @@ def _rows(names: list[str], found: Prediction) -> Iterator[list[Any]]:
 class _Csv:
     def __init__(self, file: TextIO, class_names: tuple[str, ...]) -> None:
         self._file = file
-        self._writer = csv.writer(file, lineterminator="\n")
-        self._writer.writerow(columns(class_names))
+        self._writer = CsvWriter(file, columns(class_names))
 
     def write(self, names: list[str], found: Prediction) -> None:
         # seven digits hold a float32
-        self._writer.writerows([*row[:3], *(f"{value:.7g}" for value in row[3:])] for row in _rows(names, found))
+        self._writer.rows([*row[:3], *(f"{value:.7g}" for value in row[3:])] for row in _rows(names, found))
 
     def close(self) -> None:
         self._file.flush()

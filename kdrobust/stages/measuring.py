@@ -39,6 +39,7 @@ from kdrobust.evaluation import (
 from kdrobust.stages.comparison import paired_entry
 from kdrobust.stages.setup import choose_device, log
 from kdrobust.stages.subject import Subject
+from kdrobust.tracking import require_held
 
 _SECONDS = 10.0
 #: Operations of a sample's forward pass below which timing it is not worth asking.
@@ -73,6 +74,7 @@ def say_progress() -> Progress:
     state: dict[str, Any] = {"name": "", "began": 0.0, "last": time.monotonic()}
 
     def tell(name: str, done: int, total: int) -> None:
+        require_held()
         now = time.monotonic()
         if name != state["name"]:
             state.update(name=name, began=now)

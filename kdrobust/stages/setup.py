@@ -32,7 +32,7 @@ from kdrobust.stages.labels import label_problems
 from kdrobust.stages.networks import checked_classifier, network_problems
 from kdrobust.stages.training_checks import check_batches, training_problems
 from kdrobust.tracking import build_manifest, hold, is_main_process, made_by, regular, versions, write_json, write_text
-from kdrobust.tracking.secrets import redacted, secret_keys
+from kdrobust.tracking.secrets import place_problems, redacted, secret_keys
 
 log = logging.getLogger("kdrobust")
 _SMALL_BATCH_FLOPS = 5e8
@@ -55,7 +55,10 @@ def check_config(cfg: DictConfig, extra: Sequence[str] = ()) -> None:
 
 
 def _secret_problems(cfg: DictConfig) -> list[str]:
-    """Secrets that the other ranks of a job would never see: they read their config from the run folder."""
+    """Secrets in names of folders, and those that other ranks never see: they read their config from the run folder."""
+    run = cfg.get("run") or {}
+    if places := place_problems({f"run.{key}": run.get(key) for key in ("name", "root", "folder")}):
+        return places
     if world_size(cfg.get("trainer") or {}) == 1 or made_by() is not None:
         return []
     return [

@@ -27,6 +27,7 @@ from kdrobust.modules import (
     AveragedWeights,
     CheckpointFile,
     CollapseWarning,
+    HeldFolder,
     NonFinite,
     OverfittingWarning,
     ResumePoint,
@@ -71,7 +72,7 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str, first: Sequence[pl
         first: callbacks that act before the config's own.
     """
     callbacks = [*first, *(instantiate(node) for node in cfg.callbacks.values() if node is not None)]
-    callbacks += [SameConfig(digest), StepCount()]
+    callbacks += [SameConfig(digest), StepCount(), HeldFolder()]
     if cfg.run.get("trial") is not None:
         # Optuna is slow to import: only a search's jobs pay for it
         from kdrobust.sweeps.pruning import trial_report

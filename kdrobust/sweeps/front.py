@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from kdrobust.report.table import print_table
 from kdrobust.sweeps.progress import FRONT, TRIALS
 from kdrobust.sweeps.search import Search
 from kdrobust.tracking import write_text
+from kdrobust.tracking.csv_file import csv_text
 
 PICTURE = "pareto.png"
 _SHOWN = 20
@@ -66,9 +65,7 @@ def table_csv(search: Search, trials: Sequence[FrozenTrial]) -> str:
     """
     spread = [f"{metric}_std" for metric in search.metrics] if len(search.seeds) > 1 else []
     columns = ["trial", "state", "feasible", *search.keys, *search.metrics, *spread, "parameters", "seconds"]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([*columns, "jobs", "error"])
+    table = []
     for trial in trials:
         known = trial.user_attrs
         done = trial.state is TrialState.COMPLETE
@@ -76,11 +73,11 @@ def table_csv(search: Search, trials: Sequence[FrozenTrial]) -> str:
         deviations = known.get("std", [""] * len(spread)) if spread else []
         verdict = str(feasible(trial)).lower() if done else ""
         chosen = [trial.params.get(key, "") for key in search.keys]
-        cost = ["" if known.get(key) is None else known[key] for key in ("parameters", "seconds")]
+        cost = [known.get(key) for key in ("parameters", "seconds")]
         where = " ".join(known.get("jobs", []))
         row = [trial.number, trial.state.name.lower(), verdict, *chosen, *values, *deviations, *cost]
-        writer.writerow([*row, where, known.get("error", "")])
-    return buffer.getvalue()
+        table.append([*row, where, known.get("error", "")])
+    return csv_text([*columns, "jobs", "error"], table)
 
 
 def write_tables(search: Search, study: optuna.Study, folder: Path) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kdrobust.errors import UsageError
 from kdrobust.sweeps.record import COMPLETED, Job
 from kdrobust.tracking.atomic import write_text
+from kdrobust.tracking.csv_file import csv_text
 
 METRICS = ("robust_accuracy", "accuracy", "value")
 IMPORTANCE = "sweep_importance.csv"
@@ -154,21 +154,18 @@ def summary_csv(jobs: Sequence[Job]) -> str:
         return ""
     metric = default_metric(jobs)
     leading, ties = best(groups, metric)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
+    table: list[list[Any]] = []
     columns = [f"{name}_{figure}" for name in METRICS for figure in ("mean", "std")]
-    writer.writerow([*groups[0].values, "n", "of", *columns, "place", "jobs"])
     for group in groups:
         figures = [figure for name in METRICS for figure in (group.mean(name), group.std(name))]
         place = "best" if group in leading else "tie" if group in ties else ""
         numbers = " ".join(str(job.job) for job in group.jobs)
-        cells = ["" if figure is None else figure for figure in figures]
-        writer.writerow([*group.values.values(), len(group.figures(metric)), len(group.jobs), *cells, place, numbers])
-    return buffer.getvalue()
+        table.append([*group.values.values(), len(group.figures(metric)), len(group.jobs), *figures, place, numbers])
+    return csv_text([*groups[0].values, "n", "of", *columns, "place", "jobs"], table)
 
 
 def write_importance(folder: Path, jobs: Sequence[Job]) -> None:
     """Write `sweep_importance.csv`: key, metric, η² of every swept key."""
     metric = default_metric(jobs)
-    lines = [f"{key},{metric},{'' if share is None else share}" for key, share in importance(jobs, metric).items()]
-    write_text(folder / IMPORTANCE, "\n".join(["key,metric,eta_squared", *lines]) + "\n")
+    table = [[key, metric, share] for key, share in importance(jobs, metric).items()]
+    write_text(folder / IMPORTANCE, csv_text(["key", "metric", "eta_squared"], table))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
 import io
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 from kdrobust.sweeps.record import Job, read_jobs
 from kdrobust.sweeps.summary import summary_csv, swept_keys, values_of, write_importance
 from kdrobust.tracking.atomic import write_bytes, write_text
+from kdrobust.tracking.csv_file import csv_records
 
 TABLE, SUMMARY, PARQUET = "sweep.csv", "sweep_summary.csv", "sweep.parquet"
 _FIGURES = ("value", "accuracy", "robust_accuracy", "seconds", "starts", "folder", "config_hash", "error")
@@ -45,11 +45,7 @@ def as_csv(table: Sequence[dict[str, Any]]) -> str:
     """Rows as CSV, unrounded; what is not known is empty."""
     if not table:
         return ""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in table)
-    return buffer.getvalue()
+    return csv_records(list(table[0]), table)
 
 
 def refresh(folder: Path) -> list[Job]:

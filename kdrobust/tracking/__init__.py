@@ -10,6 +10,7 @@ from kdrobust.tracking.folder import (
     wait_for_first_rank,
     write_result,
 )
+from kdrobust.tracking.held import require_held
 from kdrobust.tracking.integrity import damage, regular
 from kdrobust.tracking.manifest import build_manifest, versions
 from kdrobust.tracking.ranks import is_main_process, made_by
@@ -25,6 +26,7 @@ __all__ = [
     "mark_failed",
     "read_status",
     "regular",
+    "require_held",
     "versions",
     "wait_for_first_rank",
     "write_bytes",

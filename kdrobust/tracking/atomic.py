@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kdrobust.errors import RunFolderError
+from kdrobust.tracking.held import require_held
 from kdrobust.tracking.secrets import redact, redacted
 
 
@@ -28,9 +29,12 @@ def write_bytes(path: str | Path, data: bytes | memoryview, *, previous: Path | 
         previous: what the file that was at `path` is then called; None: it is gone.
 
     Raises:
-        RunFolderError: the folder cannot be made or written, or the disk is full.
+        RunFolderError: the folder cannot be made or written, the disk is full, or the run folder it lies in, which this
+            process holds, has been deleted.
     """
     path = Path(path)
+    # the missing folder would be made again, without what the run has written there
+    require_held(path)
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from typing import Any
 
 from kdrobust.errors import RunFolderBusyError, RunFolderError
 from kdrobust.tracking.atomic import remove_leftovers, write_json
+from kdrobust.tracking.held import add_held, drop_held
 from kdrobust.tracking.owner import is_gone, me
 from kdrobust.tracking.ranks import rank_name
 
@@ -72,6 +73,7 @@ def _take_lock(folder: Path) -> None:
                     f"run.name, or delete {path} if that process is gone"
                 )
         path.write_text(json.dumps(mine), encoding="utf-8")
+    add_held(folder)
 
 
 @contextmanager
@@ -86,6 +88,11 @@ def lock(folder: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
+        _release(folder)
+
+
+def _release(folder: Path) -> None:
+    if drop_held(folder):
         (folder / LOCK).unlink(missing_ok=True)
 
 
@@ -116,7 +123,7 @@ def hold(folder: Path, *, config_hash: str) -> Iterator[Path]:
         remove_leftovers(folder)
         yield from _held(folder, config_hash, before)
     finally:
-        (folder / LOCK).unlink(missing_ok=True)
+        _release(folder)
 
 
 def resumable(folder: Path, config_hash: str) -> dict[str, Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from kdrobust.errors import RunFolderError
 from kdrobust.tracking.atomic import write_text
+from kdrobust.tracking.csv_file import csv_records
 
 
 class MetricsCsv(Logger):
@@ -69,11 +68,7 @@ class MetricsCsv(Logger):
         """Write the file."""
         columns = dict.fromkeys(key for row in self._rows for key in row)
         order = ["epoch", *sorted(key for key in columns if key != "epoch")]
-        buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, fieldnames=order, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        write_text(self.path, buffer.getvalue())
+        write_text(self.path, csv_records(order, self._rows))
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

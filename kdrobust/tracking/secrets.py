@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,19 @@ def known_secrets() -> list[str]:
 
 def redact(text: str) -> str:
     """A text with the environment's secrets, and user and password in addresses, replaced by `***`."""
-    for secret in known_secrets():
-        text = text.replace(secret, MASK)
-    return _CREDENTIALS.sub(MASK + "@", text)
+    return redactor()(text)
+
+
+def redactor() -> Callable[[str], str]:
+    """`redact` with the secrets that are known now: for many texts at once."""
+    secrets = known_secrets()
+
+    def function(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, MASK)
+        return _CREDENTIALS.sub(MASK + "@", text)
+
+    return function
 
 
 def redact_line(text: str) -> str:
@@ -82,6 +92,19 @@ def secret_keys(value: Any, key: str = "") -> list[str]:
         return [found for place, item in enumerate(value) for found in secret_keys(item, f"{key}{place}.")]
     is_secret = isinstance(value, str) and (MASK in value or redact_line(value) != value)
     return [key.rstrip(".")] if is_secret else []
+
+
+def place_problems(places: Mapping[str, Any]) -> list[str]:
+    """Secrets in what becomes the name of a folder, which no mask can hide; one line each.
+
+    Args:
+        places: the keys of names and paths with their values.
+    """
+    return [
+        f"{key}: holds a secret, and becomes the name of a folder that everyone who lists it reads; choose another name"
+        for key, value in places.items()
+        if value is not None and redact_line(str(value)) != str(value)
+    ]
 
 
 def redact_yaml(path: Path) -> None:

@@ -166,3 +166,28 @@ def test_the_command_serves_until_it_is_interrupted(tmp_path: Path) -> None:
             assert not (tmp_path / "report.html").exists()
         finally:
             process.kill()
+
+
+def test_a_reader_that_leaves_in_the_middle_of_the_page_is_no_fault(capfd: pytest.CaptureFixture[str]) -> None:
+    page = "x" * 20_000_000
+    server = ReportServer(make=lambda: page, signature=lambda: "1")
+    server.refresh()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", server.server_port)) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            client.sendall(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n\r\n".encode())
+            client.recv(100)
+    assert ask(server)[0] == 200
+    server.shutdown()
+    server.server_close()
+    thread.join(5)
+    assert capfd.readouterr().err == ""
+
+
+def test_another_fault_is_one_line(server: ReportServer, monkeypatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(server, "current", lambda: 1 / 0)
+    with pytest.raises(http.client.HTTPException):
+        ask(server)
+    assert capfd.readouterr().err == "the page could not be sent: ZeroDivisionError: division by zero\n"

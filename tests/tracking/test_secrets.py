@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from kdrobust.cli import main
+from kdrobust.modules.checkpoint_file import checkpoint_content
 from kdrobust.tracking import write_json, write_text
 from kdrobust.tracking.secrets import (
     known_secrets,
@@ -95,6 +96,30 @@ def test_ranks_do_not_train_with_a_mask(planted, tmp_path, monkeypatch, capsys, 
     assert "Traceback" not in error
     assert SECRETS["SOME_TOKEN"] not in error
     assert not list(tmp_path.rglob("*.ckpt"))
+
+
+@pytest.mark.parametrize("more", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
+@pytest.mark.parametrize("key", ["run.name", "run.folder", "run.root"])
+def test_a_secret_is_no_name_of_a_folder(planted, tmp_path, monkeypatch, capsys, key, more):
+    monkeypatch.chdir(tmp_path)
+    assert main(["distill", "method=standard", f"{key}=a-${{oc.env:SOME_TOKEN}}", *more]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"{key}: holds a secret")
+    assert SECRETS["SOME_TOKEN"] not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_swept_name_with_a_secret(planted, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["distill", "method=standard", "-m", f"run.name=a,b-{SECRETS['SOME_TOKEN']}"]) == 2
+    assert "run.name: holds a secret" in capsys.readouterr().err
+    assert not list(tmp_path.rglob(f"*{SECRETS['SOME_TOKEN']}*"))
+
+
+def test_checkpoints_hold_masks(planted):
+    content = checkpoint_content({"a": {"path": f"x/{SECRETS['SOME_TOKEN']}/y", "n": [1, "plain"]}})
+    assert SECRETS["SOME_TOKEN"].encode() not in bytes(content)
+    assert b"x/***/y" in bytes(content)
 
 
 def test_logs(planted, caplog):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 from kdrobust.errors import KdrobustError, UsageError
-from kdrobust.limits import address_space_line, require_address_space
+from kdrobust.limits import limit_line, require_address_space
 from kdrobust.streams import go_on_without, standard_streams
 
 _HELP = ("-h", "--help", "help")
@@ -59,7 +59,7 @@ def _answer(arguments: list[str]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        line = address_space_line(error)
+        line = limit_line(error)
         if line and os.environ.get("HYDRA_FULL_ERROR") != "1":
             print(line, file=sys.stderr)
         else:

@@ -1,7 +1,8 @@
-"""Limits that the shell sets on a process and PyTorch does not survive: said before it is loaded."""
+"""Limits of the machine and the shell that end a process: address space, memory, disks, open files."""
 
 from __future__ import annotations
 
+import errno
 import os
 
 from kdrobust.errors import UsageError
@@ -9,6 +10,12 @@ from kdrobust.errors import UsageError
 #: Bytes of address space: with 3.4 GiB a training of the smallest model ended without a word in its first figure, with
 #: 3.8 it completed (PyTorch 2.14 for CUDA on a CPU, one thread).
 LEAST_ADDRESS_SPACE = 3_900_000 * 1024
+#: What this package's own writing does not say already: Hydra's files, logs, other libraries' caches.
+_REMEDIES = {
+    errno.ENOSPC: "free some space on the disk of run.root, or set run.root to another",
+    errno.EDQUOT: "free some of your quota on the disk of run.root, or set run.root to another",
+    errno.EMFILE: "allow more open files (ulimit -n), or set data.num_workers lower",
+}
 
 
 def require_address_space() -> None:
@@ -25,8 +32,11 @@ def require_address_space() -> None:
         )
 
 
-def address_space_line(error: BaseException) -> str:
-    """What to say of an error that stems from the limit of address space or memory; empty: it does not."""
+def limit_line(error: BaseException) -> str:
+    """What to say of an error that stems from a limit; empty: it does not."""
+    if isinstance(error, OSError) and error.errno in _REMEDIES:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}: {_REMEDIES[error.errno]}, then give the same command again"
     is_import = isinstance(error, ImportError) and "failed to map segment" in str(error)
     if not isinstance(error, MemoryError) and not is_import:
         return ""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import resource
 import subprocess
 import sys
@@ -44,8 +46,28 @@ def test_no_limit_and_a_large_one(monkeypatch) -> None:
 def test_errors_that_stem_from_it(monkeypatch) -> None:
     monkeypatch.setattr(limits, "_address_space", lambda: 2**33)
     for error in (MemoryError(), ImportError("libtorch_cpu.so: failed to map segment from shared object")):
-        assert "8.0 GiB" in limits.address_space_line(error)
-    assert limits.address_space_line(ImportError("No module named x")) == ""
-    assert limits.address_space_line(ValueError("x")) == ""
+        assert "8.0 GiB" in limits.limit_line(error)
+    for other in (ImportError("No module named x"), ValueError("x"), OSError(errno.EPERM, "no")):
+        assert limits.limit_line(other) == ""
     monkeypatch.setattr(limits, "_address_space", lambda: None)
-    assert "data.batch_size" in limits.address_space_line(MemoryError())
+    assert "data.batch_size" in limits.limit_line(MemoryError())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EMFILE])
+@pytest.mark.parametrize("name", [None, "outputs/x/.hydra/config.yaml"])
+def test_a_full_disk_where_another_library_writes(number: int, name: str | None, tmp_path, monkeypatch, capsys) -> None:
+    """Hydra's own files are the first of a run folder: 29 lines of traceback on a disk of 4 kB."""
+    from hydra.core import utils
+
+    from kdrobust.cli import main
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), name)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(utils, "_save_config", refuse)
+    assert main(["distill", "method=pgd_at"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert os.strerror(number) in error
+    assert not list(tmp_path.rglob("*.ckpt"))

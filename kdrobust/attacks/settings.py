@@ -31,8 +31,12 @@ def number(key: str, value: float | str, *, positive: bool = False, most: float 
     return found
 
 
+#: More steps, queries or restarts of one attack are not computed in a lifetime.
+_MOST = 10**7
+
+
 def count(key: str, value: int, *, least: int) -> int:
-    """A whole number of at least `least`.
+    """A whole number of at least `least`, and at most ten million.
 
     Raises:
         UsageError: anything else; names `attack.KEY`.
@@ -41,6 +45,8 @@ def count(key: str, value: int, *, least: int) -> int:
         raise UsageError(f"attack.{key}={value}: expected a whole number")
     if value < least:
         raise UsageError(f"attack.{key}={value}: must be at least {least}")
+    if value > _MOST:
+        raise UsageError(f"attack.{key}={value}: must be at most {_MOST}")
     return value
 
 

@@ -3,7 +3,7 @@
 from kdrobust.config.build import instantiate, numbers, to_plain
 from kdrobust.config.check import check, ensure
 from kdrobust.config.compose import compose, compose_group
-from kdrobust.config.dead import dead_keys
+from kdrobust.config.dead import dead_keys, plain_problems
 from kdrobust.config.numbers import as_number
 from kdrobust.config.paths import conf_dir, search_folders
 from kdrobust.config.resolved import DERIVED, read_resolved, require_resolved, resolved, settings, to_text
@@ -22,6 +22,7 @@ __all__ = [
     "ensure",
     "instantiate",
     "numbers",
+    "plain_problems",
     "read_resolved",
     "register",
     "require_resolved",

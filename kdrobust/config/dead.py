@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from kdrobust.config.interpolations import walk
-from kdrobust.config.schema import METHOD_ATTACK_KEYS, METHOD_KEYS, RULES
-from kdrobust.config.suggest import did_you_mean
+from kdrobust.config.schema import METHOD_ATTACK_KEYS, METHOD_KEYS, PLAIN_KEYS, RULES
+from kdrobust.config.suggest import available, did_you_mean
+
+#: Mappings whose every child may be added: empty until then, or checked by what reads them.
+_OPEN = ("notes", "teachers", "partners", "callbacks", "logger")
 
 
 def _references(root: DictConfig) -> set[str]:
@@ -63,23 +66,57 @@ def dead_keys(node: DictConfig, key: str = "method") -> list[str]:
 
 
 def dead_additions(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """Keys that `+epoch=3` has forced into the top of a config, where nothing reads them; one line each.
+    """Keys that `+epoch=3` or `+x.y=3` has forced into a config that has no such first key; one line each.
 
     Args:
         cfg: a composed config with Hydra's own node.
         overrides: the command line's.
     """
-    known = {key.split(".")[0] for key in RULES}
+    added = [override.lstrip("+").partition("=")[0].strip() for override in overrides if override.startswith("+")]
+    known = {key.split(".")[0] for key in RULES} - _only_added(cfg, added)
     choices = {str(choice) for choice in cfg.hydra.runtime.choices}
     alive = _references(cfg)
     problems = []
     for override in overrides:
         key = override.lstrip("+").partition("=")[0].strip()
-        if not override.startswith("+") or "." in key or key in choices or key in known or key in alive:
+        first = key.partition(".")[0]
+        if not override.startswith("+") or first in known or {key, first} & choices or {key, first} & alive:
             continue
-        if key not in cfg:
+        if first not in cfg or first == "hydra":
             # a list of options, `+wrap=[igdm,awp]`: Hydra notes no choice of them
             continue
-        others = [str(name) for name in cfg if name not in ("hydra", key)]
-        problems.append(f"{override}: nothing reads {key}{did_you_mean(key, others)}")
+        others = [str(name) for name in cfg if name not in ("hydra", first)]
+        own = f"; words of your own: +notes.{key.rpartition('.')[2]}=" if first == key or "." in key else ""
+        problems.append(f"{override}: nothing reads {key}{did_you_mean(first, others) or own}")
+    return problems
+
+
+def _only_added(cfg: DictConfig, added: Sequence[str]) -> set[str]:
+    """First keys of a stage other than this one: all that stands below them was added by an override."""
+    below: dict[str, set[str]] = {}
+    for key in added:
+        first, _, rest = key.partition(".")
+        if rest:
+            below.setdefault(first, set()).add(rest.partition(".")[0])
+    nodes = {first: cfg.get(first) for first in below if first not in _OPEN}
+    return {first for first, node in nodes.items() if isinstance(node, DictConfig) and set(node) <= below[first]}
+
+
+def plain_problems(cfg: DictConfig) -> list[str]:
+    """Keys of `PLAIN_KEYS`' mappings that nothing reads, one line each.
+
+    Args:
+        cfg: a composed config: in a resolved one no interpolation is left to say what is read.
+    """
+    problems = []
+    alive: set[str] | None = None
+    for place, known in PLAIN_KEYS.items():
+        node = OmegaConf.select(cfg, place, throw_on_missing=False)
+        for name in map(str, node) if isinstance(node, DictConfig) else ():
+            if name in known:
+                continue
+            alive = _references(cfg) if alive is None else alive
+            if f"{place}.{name}" not in alive:
+                close = did_you_mean(name, known, prefix=f"{place}.")
+                problems.append(f"{place}.{name}: nothing reads it{close or f'; it takes {available(known)}'}")
     return problems

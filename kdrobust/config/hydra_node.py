@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
+from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.build import trusted_modules
 from kdrobust.config.interpolations import walk
+from kdrobust.config.suggest import did_you_mean
 from kdrobust.config.targets import below
 
 #: Packages whose plugins Hydra may be told to use.
@@ -40,7 +43,14 @@ def hydra_problems(cfg: DictConfig) -> list[str]:
             configurations (whose `()` and `class` Python's logging imports), and the environment of a job.
     """
     allowed = [*PLUGINS, *trusted_modules(cfg)]
-    problems = []
+    # `env` is a group of Hydra's that its class does not have
+    names = [*(entry.name for entry in fields(HydraConf)), "env"]
+    given = OmegaConf.select(cfg, "hydra", throw_on_missing=False)
+    problems = [
+        f"hydra.{name}: no such key{did_you_mean(name, names, prefix='hydra.')}"
+        for name in (map(str, given) if isinstance(given, DictConfig) else ())
+        if name not in names
+    ]
     for key, value in _leaves(cfg):
         name = key.rpartition(".")[2]
         logging = key.startswith(("hydra.job_logging.", "hydra.hydra_logging."))

@@ -97,6 +97,8 @@ def _reads_itself(cfg: DictConfig, key: str, text: str) -> bool:
 
 def _unresolved(cfg: DictConfig, key: str, text: str, error: OmegaConfBaseException) -> list[str]:
     """Lines for an interpolation that fails: at the values it computes with, where one of them is to blame."""
+    if above := _no_container(cfg, key, text):
+        return above
     if "recursi" in str(error).lower():
         # what only reads a circle is told by the circle's own lines
         return [f"{key}: cannot resolve {text}: it leads back to itself"] if _reads_itself(cfg, key, text) else []
@@ -107,9 +109,24 @@ def _unresolved(cfg: DictConfig, key: str, text: str, error: OmegaConfBaseExcept
         except OmegaConfBaseException:
             # it fails itself, and has its own line
             return []
-        if "number" in str(error) and isinstance(value, str | float) and not is_number(value):
+        if "number" in str(error) and not isinstance(value, DictConfig) and not is_number(value):
             problems.append(f"{path}: expected {describe(float)}, got {shown(value)}")
     return problems or [f"{key}: cannot resolve {text}: {_reason(error)}"]
+
+
+def _no_container(cfg: DictConfig, key: str, text: str) -> list[str]:
+    """A line for the first key on the way to what an interpolation names that is null, or a plain value."""
+    for match in REFERENCE.finditer(text):
+        pieces = _absolute(match[1], key).split(".")
+        for count in range(1, len(pieces)):
+            path = ".".join(pieces[:count])
+            try:
+                value = OmegaConf.select(cfg, path)
+            except OmegaConfBaseException:
+                break
+            if not OmegaConf.is_config(value) and path.split(".")[0] in cfg:
+                return [f"{path}: expected a mapping of keys, got {shown(value)} ({key} reads it)"]
+    return []
 
 
 def _reason(error: OmegaConfBaseException) -> str:

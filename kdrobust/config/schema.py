@@ -71,7 +71,7 @@ def _optional(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 _SEED = Rule(accepts=_integer(0, _LARGEST_SEED), expected="an integer >= 0 and < 2**32")
-_EPOCHS = Rule(accepts=_integer(1), expected="an integer >= 1")
+_EPOCHS = Rule(accepts=_integer(1, 10**6), expected="an integer >= 1 (and at most 1000000)")
 _NODE = Rule(accepts=_mapping, expected="a mapping of keys (choose an option of this group)")
 _NODE_OR_NULL = Rule(accepts=_optional(_mapping), expected="a mapping of keys, or null")
 _TEXT_OR_NULL = Rule(accepts=_optional(_text), expected="a text, or null")
@@ -159,17 +159,36 @@ RULES: dict[str, Rule] = {
     "teacher": _NODE,
     "model": _NODE,
     "method": _NODE,
-    "teacher_method": _NODE,
     "attack": _NODE_OR_NULL,
     "threat": _NODE,
     "optimizer": _NODE,
     "scheduler": _NODE_OR_NULL,
+    "scheduler.interval": Rule(accepts=lambda value: value in ("epoch", "step"), expected="epoch or step"),
     "trainer": _NODE,
     "callbacks": _NODE_OR_NULL,
     "logger": _NODE_OR_NULL,
     "evaluation": _NODE,
+    "evaluation.checks": Rule(accepts=lambda value: isinstance(value, bool), expected="true or false"),
+    "notes": Rule(accepts=_optional(_mapping), expected="a mapping of what you want to keep with the run, or null"),
 }
 
+_NETWORK_KEYS = ("network", "normalize", "checkpoint")
+#: Mappings that are no component, with all that is read of them beside what an interpolation names.
+PLAIN_KEYS: dict[str, tuple[str, ...]] = {
+    "run": ("name", "root", "folder", "resume", "trial", "sweep"),
+    "student": _NETWORK_KEYS,
+    "teacher": (*_NETWORK_KEYS, "outputs", "precision", "transform", "shared_views_gb"),
+    "model": ("robustbench", "timm", "torchscript", "import", "weights", "prefix", "arguments", "normalize", "trust"),
+    "evaluation": (
+        *("num_samples", "seed", "batch_size", "precision", "confidence", "latency"),
+        *("attacks", "transfer", "adaptive", "surrogates", "fpr", "threshold_on", "corruptions"),
+        *("checks", "check_settings"),
+    ),
+    "baseline": ("method", "attack"),
+    **dict.fromkeys(
+        ("scheduler", "teacher_training.scheduler", "natural_training.scheduler"), ("factory", "interval", "monitor")
+    ),
+}
 #: The keys that stages begin with.
 FIRST_KEYS = frozenset(key for key in RULES if "." not in key)
 #: Keys of a method that stages read by name; any other is alive only where an interpolation names it.

@@ -54,6 +54,9 @@ def _typed(arrays: Arrays, what: str) -> Arrays:
     names, bounds, rate = arrays.class_names, arrays.bounds, arrays.sample_rate
     if not isinstance(names, list | tuple) or not all(isinstance(each, str) for each in names):
         raise DataError(f"{what}: class_names is {names!r}; expected texts, one a class, or ()")
+    if unprintable := [each for each in names if not each.isprintable()]:
+        # names of folders: bytes that are no UTF-8, or a line's end, which no table and no JSON could hold
+        raise DataError(f"{what}: class {unprintable[0]!r}: a name that cannot be printed; rename its folder or label")
     numbers = isinstance(bounds, list | tuple) and all(isinstance(each, int | float | np.number) for each in bounds)
     if not numbers or len(bounds) != 2 or not bounds[0] < bounds[1]:
         raise DataError(f"{what}: bounds is {bounds!r}; expected (lo, hi), e.g. (0.0, 1.0)")

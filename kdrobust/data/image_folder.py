@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,7 +146,7 @@ class ImageFolder:
         content = read_bytes(path)
         header = read_header(path, content)
         name = path.relative_to(self.path).as_posix()
-        state.update(f"{name}\0{label}\0{len(content)}\0".encode())
+        state.update(os.fsencode(name) + f"\0{label}\0{len(content)}\0".encode())
         state.update(content)
         if header.orientation != 1:
             state.update(f"\0orientation {header.orientation}".encode())

@@ -14,7 +14,9 @@ from kdrobust.data.arrays import Arrays
 from kdrobust.errors import DataError
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
-_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError)
+_DAMAGED = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, KeyError, NotImplementedError, MemoryError
+)  # fmt: skip
 _CHANNELS = (1, 3)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import struct
 import warnings
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ import numpy.typing as npt
 
 from kdrobust.errors import DataError
 
-#: No recording has more samples a second; a damaged header may say anything.
-HIGHEST_RATE = 768_000
+#: No recording has fewer or more samples a second; a damaged header may say anything.
+LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
 Signal = npt.NDArray[np.float64]
 
 
@@ -82,6 +83,8 @@ def read_wav(path: Path) -> tuple[Signal, int]:
     from scipy.io import wavfile
 
     try:
+        if _claims_more(path):
+            raise DataError(f"{path}: was cut short; replace or remove it")
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             rate, values = wavfile.read(path)
@@ -93,12 +96,32 @@ def read_wav(path: Path) -> tuple[Signal, int]:
         raise DataError(f"{path}: was cut short; replace or remove it")
     if not values.size:
         raise DataError(f"{path}: holds no samples; replace or remove it")
-    if not 0 < rate <= HIGHEST_RATE:
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         raise DataError(f"{path}: says it has {rate} samples a second; replace or remove it")
     signal = _full_scale(values)
     if not np.isfinite(signal).all():
         raise DataError(f"{path}: holds NaN or infinite samples; replace or remove it")
     return signal if signal.ndim == 1 else signal.mean(axis=1), int(rate)
+
+
+def _claims_more(path: Path) -> bool:
+    """Whether a chunk says it is longer than the file: memory would be asked for that much."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(12)
+        # another order of bytes, or larger files: SciPy's reader knows these, and says what is wrong
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return False
+        place = 12
+        while len(header := file.read(8)) == 8:
+            length = int.from_bytes(header[4:], "little")
+            place += 8 + length
+            if place > size:
+                return header[:4] == b"data"
+            # chunks begin at even places
+            place += length % 2
+            file.seek(place)
+    return False
 
 
 def _full_scale(values: npt.NDArray[Any]) -> Signal:
@@ -152,6 +175,6 @@ class WavFiles:
         state = hashlib.sha256(repr(self.format).encode())
         for path in self.paths:
             content = path.read_bytes()
-            state.update(f"{path.parent.name}/{path.name}\0{len(content)}\0".encode())
+            state.update(os.fsencode(f"{path.parent.name}/{path.name}") + f"\0{len(content)}\0".encode())
             state.update(content)
         return state.hexdigest()

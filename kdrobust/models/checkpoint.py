@@ -20,7 +20,7 @@ from kdrobust.config.build import first_line, instantiate
 from kdrobust.config.kinds import NETWORK
 from kdrobust.config.targets import LIBRARIES, below, refuse
 from kdrobust.config.trust import trusted_packages
-from kdrobust.errors import CheckpointError, UsageError
+from kdrobust.errors import CheckpointError, KdrobustError, UsageError
 from kdrobust.models.classifier import Classifier
 from kdrobust.spec import InputSpec
 from kdrobust.tracking import damage, regular
@@ -283,6 +283,8 @@ def _build(checkpoint: Mapping[str, Any], spec: InputSpec, path: str | Path) -> 
             return factory(spec=spec, **arguments)
         except TypeError as error:
             raise CheckpointError(f"{path}: its network {target} does not fit this version ({error})") from None
+        except KdrobustError as error:
+            raise CheckpointError(f"{path}: its network {target} cannot be made ({error})") from None
     try:
         network = instantiate({**node, "_partial_": True}, NETWORK)(spec=spec)
     except UsageError as error:

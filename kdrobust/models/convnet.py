@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from kdrobust.errors import DataError
+from kdrobust.models.sizes import require_counts, require_factors
 from kdrobust.spec import InputSpec
 
 
@@ -30,10 +31,14 @@ class MLP(nn.Module):
     Args:
         spec: the data's shape and classes.
         hidden: width of each hidden layer.
+
+    Raises:
+        NetworkSizeError: a width below 1.
     """
 
     def __init__(self, *, spec: InputSpec, hidden: Sequence[int] = (128, 64)) -> None:
         super().__init__()
+        require_counts(hidden=hidden, empty=["hidden"])
         widths = [math.prod(spec.shape), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
         for before, after in itertools.pairwise(widths):
@@ -62,12 +67,15 @@ class ConvNet(nn.Module):
 
     Raises:
         DataError: no images, or images too small for so many halvings.
+        NetworkSizeError: channels or units below 1, a factor that is not positive.
     """
 
     def __init__(
         self, *, spec: InputSpec, channels: Sequence[int] = (8, 16), hidden: int = 32, width: float = 1.0
     ) -> None:
         super().__init__()
+        require_counts(channels=channels, hidden=hidden, empty=["hidden"])
+        require_factors(width=width)
         depth, height, across = image_shape(spec, "ConvNet")
         if min(height, across) < 2 ** (len(channels) - 1):
             raise DataError(

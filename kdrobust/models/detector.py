@@ -12,6 +12,7 @@ from kdrobust.errors import UsageError
 from kdrobust.models.checkpoint import check_spec, read_checkpoint, restore_classifier
 from kdrobust.models.classifier import FeatureTaps, tap_shapes
 from kdrobust.models.convnet import ConvNet
+from kdrobust.models.sizes import require_counts
 from kdrobust.spec import InputSpec
 
 
@@ -50,6 +51,7 @@ class Detector(nn.Module):
         width: int = 64,
     ) -> None:
         super().__init__()
+        require_counts(pixels=pixels, hidden=hidden, width=width, empty=["pixels"])
         checkpoint = read_checkpoint(classifier)
         classes = int(checkpoint["kdrobust"]["spec"]["classes"])
         inner = replace(spec, classes=classes)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from kdrobust.models.logmel import LogMel
+from kdrobust.models.sizes import require_counts
 from kdrobust.spec import InputSpec
 
 
@@ -40,6 +41,7 @@ class SpectrogramCNN(nn.Module):
         floor: float = 1e-4,
     ) -> None:
         super().__init__()
+        require_counts(channels=channels, mels=mels)
         self.front_end = LogMel(spec=spec, window=window, hop=hop, mels=mels, floor=floor)
         self.scale = nn.BatchNorm2d(1)
         pairs = zip([1, *channels[:-1]], channels, strict=True)
@@ -82,6 +84,7 @@ class DSCNN(nn.Module):
         floor: float = 1e-4,
     ) -> None:
         super().__init__()
+        require_counts(channels=channels, blocks=blocks, stride=stride, mels=mels)
         self.front_end = LogMel(spec=spec, window=window, hop=hop, mels=mels, floor=floor)
         self.scale = nn.BatchNorm2d(1)
         layers: list[nn.Module] = [_block(1, channels, stride=(stride[0], stride[1]), size=5)]

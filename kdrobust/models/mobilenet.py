@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from kdrobust.models.convnet import image_shape
+from kdrobust.models.sizes import require_factors
 from kdrobust.spec import InputSpec
 
 #: expansion, channels, blocks, stride of the first
@@ -50,6 +51,7 @@ class MobileNetV2(nn.Module):
 
     def __init__(self, *, spec: InputSpec, width: float = 1.0) -> None:
         super().__init__()
+        require_factors(width=width)
         channels, _, _ = image_shape(spec, "MobileNetV2")
         inside = max(1, round(32 * width))
         layers: list[nn.Module] = [_unit(channels, inside, 3)]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdrobust.models.convnet import image_shape
+from kdrobust.models.sizes import NetworkSizeError, require_counts, require_factors
 from kdrobust.spec import InputSpec
 
 
@@ -106,8 +107,12 @@ class _Residual(nn.Module):
         return logits
 
 
-def _planes(width: float) -> list[int]:
-    return [max(1, round(planes * width)) for planes in (64, 128, 256, 512)]
+def _planes(width: float, blocks: Sequence[int]) -> list[int]:
+    require_counts(blocks=blocks)
+    require_factors(width=width)
+    if len(blocks) > 4:
+        raise NetworkSizeError(f"blocks={list(blocks)}: a ResNet has at most four stages")
+    return [max(1, round(planes * width)) for planes in (64, 128, 256, 512)][: len(blocks)]
 
 
 class ResNet(_Residual):
@@ -130,7 +135,8 @@ class ResNet(_Residual):
         width: float = 1.0,
         stem: int | None = None,
     ) -> None:
-        planes = _planes(width)[: len(blocks)]
+        planes = _planes(width, blocks)
+        require_counts(stem=stem)
         super().__init__(
             spec=spec, stem=stem or planes[0], planes=planes, blocks=blocks, block=PostActivationBlock, name="ResNet"
         )
@@ -143,7 +149,7 @@ class PreActResNet(_Residual):
     """
 
     def __init__(self, *, spec: InputSpec, blocks: Sequence[int] = (2, 2, 2, 2), width: float = 1.0) -> None:
-        planes = _planes(width)[: len(blocks)]
+        planes = _planes(width, blocks)
         super().__init__(
             spec=spec, stem=planes[0], planes=planes, blocks=blocks, block=PreActivationBlock, name="PreActResNet"
         )
@@ -158,7 +164,7 @@ class WideResNet(_Residual):
         widen: the factor; WRN-34-10 has depth 34 and widen 10.
 
     Raises:
-        ValueError: a depth that is not 6 n + 4.
+        NetworkSizeError: a depth that is not 6 n + 4, or a factor below 1.
 
     Source: Zagoruyko & Komodakis, BMVC 2016, arXiv:1605.07146.
     """
@@ -167,7 +173,8 @@ class WideResNet(_Residual):
 
     def __init__(self, *, spec: InputSpec, depth: int = 34, widen: int = 10) -> None:
         if depth < 10 or (depth - 4) % 6:
-            raise ValueError(f"depth: a Wide ResNet's depth is 6 n + 4 (10, 16, 22, 28, 34 ...), got {depth}")
+            raise NetworkSizeError(f"depth={depth}: a Wide ResNet's depth is 6 n + 4 (10, 16, 22, 28, 34 ...)")
+        require_counts(widen=widen)
         super().__init__(
             spec=spec,
             stem=16,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from kdrobust.errors import DataError
+from kdrobust.models.sizes import require_counts
 from kdrobust.spec import InputSpec
 
 
@@ -40,6 +41,7 @@ class WaveformCNN(nn.Module):
         super().__init__()
         if len(spec.shape) != 2:
             raise DataError(f"WaveformCNN: needs signals (channels, samples), the data have shape {spec.shape}")
+        require_counts(channels=channels, kernel=kernel, strides=strides)
         least = strides[0] * strides[1] ** (len(channels) - 1)
         if spec.shape[1] < least:
             raise DataError(f"WaveformCNN: so many strides need {least} samples, the data have {spec.shape[1]}")

@@ -105,6 +105,12 @@ def _version(paths: Sequence[Path], names: Sequence[str]) -> str:
     return state.hexdigest()
 
 
+def _escaped(name: str) -> str:
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape", "backslashreplace").decode() for each in name
+    )
+
+
 class _Files:
     """Files that are read when their turn comes.
 
@@ -123,7 +129,9 @@ class _Files:
 
     def names(self, start: int, stop: int) -> list[str]:
         """Relative to the root."""
-        return [path.relative_to(self.root).as_posix() for path in self.paths[start:stop]]
+        names = (path.relative_to(self.root).as_posix() for path in self.paths[start:stop])
+        # bytes that are no UTF-8 as \udcNN, a line's end as \n: a table is UTF-8, and has a line a file
+        return [name if name.isprintable() else _escaped(name) for name in names]
 
     def version(self, start: int, stop: int) -> str:
         """See `Images`."""
@@ -289,12 +297,21 @@ class ArrayImages:
         # a member outlives the archive object it was opened from
         return zipfile.ZipFile(self.path).open(f"{self.name}.npy")
 
+    def _size(self) -> int:
+        """Bytes that the array's file has in all: its header may claim more than any machine's memory holds."""
+        if not self.name:
+            return self.path.stat().st_size
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.getinfo(f"{self.name}.npy").file_size
+
     def _header(self, file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
         if dtype.hasobject:
             raise DataError(f"{self.origin} holds pickled Python objects, which are not read as they can run code")
+        if min(shape, default=0) < 0 or file.tell() + math.prod(shape) * dtype.itemsize > self._size():
+            raise EOFError
         if fortran and len(shape) > 1:
             raise DataError(f"{self.origin} is stored in Fortran order; write numpy.ascontiguousarray of it")
         return shape, dtype

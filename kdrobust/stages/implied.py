@@ -140,7 +140,7 @@ def own_training(name: str, config: Mapping[str, Any], training: Mapping[str, An
 def training_problems(cfg: DictConfig) -> list[str]:
     """What is wrong with the nodes that say how teachers are trained, one line each: keys nobody reads."""
     further = [node.get("training") for node in (cfg.get("teachers") or {}).values() if isinstance(node, DictConfig)]
-    names = dict.fromkeys(["teacher_training", *map(str, filter(None, further))])
+    names = dict.fromkeys(["teacher_training", "natural_training", *map(str, filter(None, further))])
     return [
         f"{name}.{key}: nothing reads it{did_you_mean(str(key), _TRAINING_NODE)}; it takes {', '.join(_TRAINING_NODE)}"
         for name in names

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from inspect import Parameter
 from typing import Any
@@ -14,12 +15,14 @@ from torch import nn
 from kdrobust.config import instantiate
 from kdrobust.config.build import first_line, key_of, trusted_modules
 from kdrobust.config.kinds import NETWORK
-from kdrobust.config.targets import signature
+from kdrobust.config.targets import below, signature
 from kdrobust.data import DataModule
 from kdrobust.errors import CheckpointError, KdrobustError, UsageError
 from kdrobust.models import Classifier, build_classifier, check_answers
+from kdrobust.models.sizes import NetworkSizeError
 from kdrobust.spec import InputSpec
 
+_SMALLER = "fewer channels or units, or a smaller width"
 _TRACE = "HYDRA_FULL_ERROR=1 shows where"
 _FIELDS = ", ".join(f"spec.{field.name}" for field in fields(InputSpec))
 
@@ -69,14 +72,20 @@ def checked_classifier(node: DictConfig | Mapping[str, Any], spec: InputSpec, se
             logits of the data's classes; names the key.
     """
     target = str(node["network"].get("_target_", ""))
-    what = f"{key_of(node['network']) or 'network'}={target}"
+    place = key_of(node["network"]) or "network"
+    what = f"{place}={target}"
     try:
-        model = build_classifier(
-            instantiate(node["network"], NETWORK), spec=spec, normalize=bool(node["normalize"]), seed=seed
-        )
+        factory = instantiate(node["network"], NETWORK)
+        if below(target, ["kdrobust"]):
+            _require_memory(factory, spec, place)
+        model = build_classifier(factory, spec=spec, normalize=bool(node["normalize"]), seed=seed)
+    except NetworkSizeError as error:
+        raise UsageError(f"{place}.{error}") from error
     except KdrobustError:
         raise
     except Exception as error:  # whatever code of the user's own stumbles over
+        if "allocate memory" in str(error):
+            raise UsageError(f"{place}: its weights do not fit into memory; {_SMALLER}") from error
         known = f"; there are {_FIELDS}" if isinstance(error, AttributeError) and "InputSpec" in str(error) else ""
         raise UsageError(
             f"{what}: making it failed ({type(error).__name__}: {first_line(error)}){known}; {_TRACE}"
@@ -93,6 +102,23 @@ def checked_classifier(node: DictConfig | Mapping[str, Any], spec: InputSpec, se
         for module, training in modes:
             module.training = training
     return model
+
+
+def _require_memory(factory: Callable[..., nn.Module], spec: InputSpec, place: str) -> None:
+    """Refuse weights that this machine's memory does not hold: the system would end the process, without a word."""
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            needed = sum(weight.numel() * weight.element_size() for weight in factory(spec=spec).parameters())
+    except KdrobustError:
+        raise
+    except Exception:  # a network that cannot be made without data is made with it
+        return
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None
+    if memory is not None and needed > memory:
+        raise UsageError(
+            f"{place}: {needed / 1e9:,.0f} GB of weights, and this machine has {memory / 1e9:.0f} GB of memory; "
+            f"{_SMALLER}"
+        )
 
 
 def check_batch(model: nn.Module, data: DataModule, processes: int) -> None:

@@ -23,7 +23,16 @@ from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
-from kdrobust.config import DERIVED, dead_keys, read_resolved, require_resolved, resolved, run_folder, trusting
+from kdrobust.config import (
+    DERIVED,
+    dead_keys,
+    plain_problems,
+    read_resolved,
+    require_resolved,
+    resolved,
+    run_folder,
+    trusting,
+)
 from kdrobust.config.resolved import FILE
 from kdrobust.config.trust import require_consent
 from kdrobust.errors import CheckpointError, UsageError
@@ -86,6 +95,7 @@ def resolve(composed: DictConfig, folder: Path | None = None) -> DictConfig:
         composed.run.folder = str(folder or run_folder(composed, reuse_finished=True))
     method = None if "method" not in composed else composed._get_node("method")
     unread = dead_keys(method, "method") if isinstance(method, DictConfig) and not method._is_missing() else []
+    unread += plain_problems(composed)
     with trusting(composed.get("trusted_modules")):
         checked = module.check(composed, unread)
         derived = module.derive(composed, checked) if hasattr(module, "derive") else {}

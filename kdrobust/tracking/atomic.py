@@ -84,7 +84,8 @@ _UMASK = _read_umask()
 
 def write_text(path: str | Path, text: str) -> None:
     """Put `text` at `path` as UTF-8 in one step, without secrets, see `redact` and `write_bytes`."""
-    write_bytes(path, redact(text).encode("utf-8"))
+    # a file's name may hold bytes that are no UTF-8
+    write_bytes(path, redact(text).encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, data: Any) -> None:

@@ -23,7 +23,7 @@ OURS = {
     "Square TorchAttack TransferAttack",
     "an attack on classifier and detector": "JointAttack",
     "an attack's goal": "kl_to_clean kl_to_linear_teacher kl_to_live_teacher kl_to_teacher",
-    "a callback": "AttackCallback AveragedWeights CollapseWarning NonFinite OverfittingWarning ProgressLines ResumePoint "
+    "a callback": "AttackCallback AveragedWeights CollapseWarning HeldFolder NonFinite OverfittingWarning ProgressLines ResumePoint "
     "RobustValidation SharedAnswers StepCount WeightPerturbation",
     "a logger": "MetricsCsv TrackioRun WandbRun",
     "a learning rate scheduler": "multistep",

@@ -38,6 +38,8 @@ def prepared(make):
         (lambda: {}["train"], ["load failed (KeyError: 'train')"]),
         (lambda: replace(GOOD, x_train=IMAGES.tolist()), ["x_train is a list", "NumPy array"]),
         (lambda: replace(GOOD, y_test=LABELS.tolist()), ["y_test is a list", "NumPy array"]),
+        (lambda: replace(GOOD, class_names=("a", "b\udcff", "c")), ["class 'b\\udcff'", "rename"]),
+        (lambda: replace(GOOD, class_names=("a", "b\nc", "c")), ["class 'b\\nc'", "rename"]),
         (lambda: replace(GOOD, class_names="abc"), ["class_names is 'abc'"]),
         (lambda: replace(GOOD, class_names=(0, 1, 2)), ["class_names is (0, 1, 2)", "texts"]),
         (lambda: replace(GOOD, bounds=(0.0, 1.0, 2.0)), ["bounds is (0.0, 1.0, 2.0)", "(lo, hi)"]),

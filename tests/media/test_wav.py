@@ -1,5 +1,8 @@
 """Wav files of every kind, brought to one rate, length and loudness; and files that are none."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.io import wavfile
@@ -108,3 +111,36 @@ def test_files_are_decoded_when_asked_for(tmp_path):
     assert files.digest() != before
     with pytest.raises(DataError, match=r"1.wav: it is silent; replace or remove it"):
         files[np.array([1])]
+
+
+def test_a_chunk_that_claims_more_than_the_file_holds(tmp_path, monkeypatch):
+    """A header of four gigabytes: nothing is read for it."""
+    path = tmp_path / "a.wav"
+    content = bytearray(written(path))
+    place = content.index(b"data") + 4
+    content[place : place + 4] = (0xFFFFFFF0).to_bytes(4, "little")
+    path.write_bytes(content)
+    monkeypatch.setattr(wavfile, "read", None)
+    with pytest.raises(DataError, match="was cut short"):
+        read_wav(path)
+
+
+@pytest.mark.parametrize("rate", [0, 1, 999, 768_001])
+def test_a_rate_that_no_recording_has(tmp_path, rate):
+    """A second of rate 1 is half a day: brought to 16 kHz it took 12 GiB."""
+    path = tmp_path / "a.wav"
+    content = bytearray(written(path))
+    content[24:28] = rate.to_bytes(4, "little")
+    width = int.from_bytes(content[32:34], "little")
+    content[28:32] = (rate * width).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=f"says it has {rate} samples a second"):
+        read_wav(path)
+
+
+def test_a_file_s_name_that_is_no_utf8(tmp_path):
+    content = written(tmp_path / "a.wav")
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav")
+    with open(odd, "wb") as file:
+        file.write(content)
+    assert len(WavFiles(paths=[Path(odd)], format=PLAIN).digest()) == 64

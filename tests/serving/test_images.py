@@ -1,6 +1,7 @@
 """Images from files, folders and arrays, a batch at a time."""
 
 import io
+import os
 import zipfile
 
 import numpy as np
@@ -167,3 +168,36 @@ def test_bad_arrays_get_one_line(tmp_path, make, told):
     with pytest.raises(DataError, match=told) as error:
         together(open_images(tmp_path / "bad.npz", GREY))
     assert "\n" not in str(error.value)
+
+
+def header(path, shape, descr="<f4", content=b"\0" * 64):
+    """An `.npy` whose header claims a shape."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+        file.write(content)
+    return path
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["npy", "npz"])
+@pytest.mark.parametrize("shape", [(-5, 1, 8, 8), (2, 1, 10**8, 10**8), (10**12, 1, 8, 8), (2**40, 2**40, 8, 8)])
+def test_a_header_that_claims_more_than_the_file_holds(tmp_path, shape, inside):
+    """Before: a traceback, or "out of memory"."""
+    path = header(tmp_path / "x.npy", shape)
+    if inside:
+        with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+            archive.write(path, "x.npy")
+        path = tmp_path / "x.npz"
+    with pytest.raises(DataError, match="cannot be read, truncated") as caught:
+        open_images(path, (1, 8, 8))
+    assert "\n" not in str(caught.value)
+
+
+def test_names_that_are_no_text(tmp_path):
+    """Bytes that are no UTF-8 and line ends, which no table could hold."""
+    content = picture(tmp_path / "a.png").read_bytes()
+    for name in (b"\xff\xfe.png", b"b\nc.png", "ε ü.png".encode()):
+        with open(os.path.join(os.fsencode(tmp_path), name), "wb") as file:
+            file.write(content)
+    names, _ = together(open_images(tmp_path, GREY))
+    assert names == ["a.png", "b\\nc.png", "ε ü.png", "\\udcff\\udcfe.png"]
+    assert "\n".join(names).encode("utf-8")

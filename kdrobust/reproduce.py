@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         raise KdrobustError(f"{file}: was made otherwise: {listed}; --anyway runs it all the same")
     for line in differences:
         print(f"differs: {line}")
-    check_inputs(record)
+    check_inputs(record, file)
     folder = out or _free(file.parent)
     if folder.exists():
         raise UsageError(f"--out {folder}: exists already; name a new folder")
@@ -167,11 +167,16 @@ def _hashed(node: Any) -> Iterator[tuple[Path, str]]:
             yield from _hashed(child)
 
 
-def check_inputs(record: Mapping[str, Any]) -> None:
-    """Refuse a record whose teacher, or model under evaluation, is gone or another one now.
+def check_inputs(record: Mapping[str, Any], file: Path) -> None:
+    """Refuse a record whose teacher, or model under evaluation, is not there or another one now.
+
+    Args:
+        record: a run's.
+        file: where it lies.
 
     Raises:
         CheckpointError: names the file.
+        UsageError: the file's path is relative, and holds in another folder than this one.
     """
     from kdrobust.models import file_hash
 
@@ -183,9 +188,18 @@ def check_inputs(record: Mapping[str, Any]) -> None:
             if not path.is_file():
                 # stored outputs are folders, and check themselves
                 if not path.exists():
-                    raise CheckpointError(f"{path}: the run learnt from it, and it is gone; put it back")
+                    raise _absent(path, file)
             elif file_hash(path) != digest:
                 raise CheckpointError(f"{path}: is not the file of the record any more (its SHA-256 differs)")
+
+
+def _absent(path: Path, file: Path) -> KdrobustError:
+    """The run was started in a folder above its own, in most cases: a relative path says nothing anywhere else."""
+    if not path.is_absolute():
+        started = next((place for place in file.absolute().parents if (place / path).exists()), None)
+        if started is not None:
+            return UsageError(f"{path}: relative to {started}, where the run was started: go there first: cd {started}")
+    return CheckpointError(f"{path}: the run learnt from it, and it is not there (from {Path.cwd()}); put it back")
 
 
 def _free(folder: Path) -> Path:

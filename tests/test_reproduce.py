@@ -46,6 +46,16 @@ def test_the_same_machine_makes_the_same_bits(run, capsys):
     assert json.loads((run / "status.json").read_text())["status"] == "completed"
 
 
+def test_from_another_folder_the_one_it_was_started_in_is_named(run, monkeypatch, capsys):
+    """Before: "the run learnt from it, and it is gone; put it back"."""
+    (run.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(run.parent / "elsewhere")
+    assert main(["reproduce", str(run), "--anyway"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("outputs/teacher/")
+    assert error.endswith(f"relative to {run.parent}, where the run was started: go there first: cd {run.parent}")
+
+
 @pytest.fixture(scope="module")
 def others(tmp_path_factory):
     """A teacher, its stored outputs and its evaluation."""

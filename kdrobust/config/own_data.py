@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config.resolved import read_resolved
 from kdrobust.errors import CheckpointError
@@ -46,7 +47,10 @@ def adopt_data(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 def _data_of(cfg: DictConfig) -> dict[str, Any] | None:
     """The data of the run that made the checkpoints a config names, plain; None where they have none in common."""
-    key = _READERS.get(str(cfg.get("stage")))
+    try:
+        key = _READERS.get(str(cfg.get("stage")))
+    except OmegaConfBaseException:
+        return None  # the check of values says what is wrong with it
     named = OmegaConf.select(cfg, key, throw_on_missing=False) if key else None
     paths = [str(each) for each in named] if isinstance(named, ListConfig) else [str(named)] if named else []
     found: list[dict[str, Any]] = []

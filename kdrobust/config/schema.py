@@ -140,10 +140,19 @@ RULES: dict[str, Rule] = {
         accepts=lambda value: is_number(value) and as_number(value) >= 0, expected="a number of gigabytes >= 0"
     ),
     "student.checkpoint": _TEXT_OR_NULL,
-    "teacher_training.seed": _SEED,
-    "teacher_training.epochs": _EPOCHS,
-    "natural_training.seed": _SEED,
-    "natural_training.epochs": _EPOCHS,
+    **{
+        key: rule
+        for training in ("teacher_training", "natural_training")
+        for key, rule in (
+            (training, _NODE),
+            (f"{training}.name", Rule(accepts=_text, expected="a text")),
+            (f"{training}.seed", _SEED),
+            (f"{training}.epochs", _EPOCHS),
+            (f"{training}.method", _NODE),
+            (f"{training}.attack", _NODE),
+            (f"{training}.monitor", _TEXT_OR_NULL),
+        )
+    },
     "teachers": _NODE_OR_NULL,
     "partners": _NODE_OR_NULL,
     "features": _NODE_OR_NULL,
@@ -168,6 +177,13 @@ RULES: dict[str, Rule] = {
     "callbacks": _NODE_OR_NULL,
     "logger": _NODE_OR_NULL,
     "evaluation": _NODE,
+    **{
+        f"evaluation.{key}": _NODE_OR_NULL
+        for key in ("attacks", "transfer", "adaptive", "check_settings", "corruptions")
+    },
+    "evaluation.surrogates": Rule(accepts=_optional(_texts), expected="a list of checkpoints, or null"),
+    "evaluation.fpr": Rule(accepts=_optional(_numbers), expected="a list of shares such as [0.01,0.05], or null"),
+    "evaluation.threshold_on": _TEXT_OR_NULL,
     "evaluation.checks": Rule(accepts=lambda value: isinstance(value, bool), expected="true or false"),
     "notes": Rule(accepts=_optional(_mapping), expected="a mapping of what you want to keep with the run, or null"),
 }

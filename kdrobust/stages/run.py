@@ -33,9 +33,10 @@ from kdrobust.config import (
     run_folder,
     trusting,
 )
+from kdrobust.config.check import check, summary
 from kdrobust.config.resolved import FILE
 from kdrobust.config.trust import require_consent
-from kdrobust.errors import CheckpointError, UsageError
+from kdrobust.errors import CheckpointError, KdrobustError, UsageError
 from kdrobust.tracking import made_by
 
 STAGES = ("teacher", "outputs", "distill", "evaluate", "export", "prune", "pipeline")
@@ -79,6 +80,19 @@ def stage_of(cfg: DictConfig) -> ModuleType:
     return importlib.import_module(f"kdrobust.stages.{stage}")
 
 
+def _checked(module: ModuleType, cfg: DictConfig, problems: list[str]) -> Any:
+    """What a stage's `check` returns; where it stumbles over a value of a wrong type, the line about that value."""
+    try:
+        return module.check(cfg, problems)
+    except KdrobustError:
+        raise
+    except Exception as error:
+        found = check(cfg)
+        if not found:
+            raise
+        raise UsageError(summary([*problems, *found])) from error
+
+
 def resolve(composed: DictConfig, folder: Path | None = None) -> DictConfig:
     """The resolved form of a composed config, checked: the only form in which anything runs.
 
@@ -97,7 +111,7 @@ def resolve(composed: DictConfig, folder: Path | None = None) -> DictConfig:
     unread = dead_keys(method, "method") if isinstance(method, DictConfig) and not method._is_missing() else []
     unread += plain_problems(composed)
     with trusting(composed.get("trusted_modules")):
-        checked = module.check(composed, unread)
+        checked = _checked(module, composed, unread)
         derived = module.derive(composed, checked) if hasattr(module, "derive") else {}
     return resolved(composed, derived)
 
@@ -130,7 +144,7 @@ def run_config(cfg: DictConfig, *, asked: bool = False) -> dict[str, Any]:
 
     folder = Path(str(cfg.run.folder))
     with trusting(cfg.get("trusted_modules")), told_memory(cfg):
-        checked = module.check(cfg, [])
+        checked = _checked(module, cfg, [])
         if hasattr(module, "require"):
             module.require(cfg, checked)
         with open_run(cfg, folder) as digest:

@@ -14,10 +14,11 @@ _NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECAS
 _PLACES = re.compile(r"(FILE|PATH|DIR|SOCK)$", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"']+@")
 _SECRET_KEY = re.compile(
-    r"(^|[._-])(\w*(api_?key|access_?key|private_?key|token|secret|password|passwd|credential)s?)$", re.I
+    r"(^|[._-])(\w*(api[_-]?key|access[_-]?key|private[_-]?key|token|secret|password|passwd|credential)s?)$", re.I
 )
+# from a word's beginning only: begun anew at each of its letters, a text of n letters would take n² steps
 _ASSIGNED = re.compile(
-    r"([\w.+-]*(?:api_?key|access_?key|private_?key|token|secret|password|passwd|credential)s?=)(?!null\b|true\b|false\b)"
+    r"((?<![\w.+-])[\w.+-]*(?:api[_-]?key|access[_-]?key|private[_-]?key|token|secret|password|passwd|credential)s?=)(?!null\b|true\b|false\b)"
     r"('[^']*'|\"[^\"]*\"|[^\s,&}\]]+)",
     re.IGNORECASE,
 )

@@ -116,6 +116,16 @@ def test_a_swept_name_with_a_secret(planted, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.rglob(f"*{SECRETS['SOME_TOKEN']}*"))
 
 
+def test_a_long_word_is_looked_through_once(planted):
+    """Before: the square of its length, 18 seconds for an override of 3,000 letters, three times over."""
+    word = "x" * 400_000
+    assert redact_line(word) == word
+    assert (
+        redact_line(f"{word}_token=abc,a=password=b --my-api-key=c")
+        == f"{word}_token=***,a=password=*** --my-api-key=***"
+    )
+
+
 def test_checkpoints_hold_masks(planted):
     content = checkpoint_content({"a": {"path": f"x/{SECRETS['SOME_TOKEN']}/y", "n": [1, "plain"]}})
     assert SECRETS["SOME_TOKEN"].encode() not in bytes(content)

@@ -101,6 +101,10 @@ class OnnxModel:
             inputs, outputs = session.get_inputs(), session.get_outputs()
             told = session.get_modelmeta().custom_metadata_map.get(KEY)
         except Exception as error:  # onnxruntime's own exceptions share no base but this
+            reason = " ".join(str(error).split())
+            if "xternal data" in reason or "external_data" in reason:
+                # the runtime reads these from the model's own folder and from nowhere else
+                raise CheckpointError(f"{path}: its external data cannot be read ({reason[-200:]})") from None
             raise CheckpointError(f"{path}: damaged or no ONNX file ({type(error).__name__})") from None
         self.metadata = Metadata.from_json(told, path)
         if len(inputs) != 1 or len(outputs) != 1:

@@ -169,3 +169,29 @@ def test_an_array_may_hold_one_image(place, tmp_path, capsys, shape):
     found = rows(capsys.readouterr().out)
     assert [row["input"] for row in found] == ["0"]
     assert [int(row["class"]) for row in found] == kdrobust.load(place / "best.ckpt").predict(one).classes.tolist()
+
+
+@pytest.mark.parametrize(
+    ("location", "length"),
+    [("../w.bin", None), ("/dev/zero", None), ("link.bin", None), ("absent.bin", None), ("w.bin", 10**12)],
+)
+def test_an_onnx_file_reads_no_data_outside_of_its_folder(place, tmp_path, capsys, location, length):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(str(place / "model.onnx"))
+    weights = max(model.graph.initializer, key=lambda each: len(each.raw_data))
+    content = weights.raw_data
+    weights.ClearField("raw_data")
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", str(length or len(content)))):
+        entry = weights.external_data.add()
+        entry.key, entry.value = key, value
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for file in (tmp_path / "w.bin", folder / "w.bin"):
+        file.write_bytes(content)
+    (folder / "link.bin").symlink_to(tmp_path / "w.bin")
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    assert main(["predict", f"model={folder / 'model.onnx'}", f"input={place / 'pictures'}"]) == 1
+    error = capsys.readouterr().err
+    assert "its external data cannot be read" in error
+    assert error.count("\n") == 1

@@ -100,7 +100,7 @@ def test_version_is_the_project_s(capsys: Capture) -> None:
         (["study", "--cfg", "everything"], "argument --cfg/-c: invalid choice"),
         (["study", "--config-dir", "nowhere"], "--config-dir=nowhere: no such folder"),
         (["study", "seed=-1"], "seed: expected an integer >= 0 and < 2**32, got -1"),
-        (["study", "epochs=many"], "epochs: expected an integer >= 1, got 'many'"),
+        (["study", "epochs=many"], "epochs: expected an integer >= 1 (and at most 1000000), got 'many'"),
         (["study", "run.name=???"], "run.name: not given; set run.name=..."),
         (["study", "run.name='${nowhere}'"], "run.name: "),
         (["study", "+epoch=3"], "+epoch=3: nothing reads epoch; did you mean epochs?"),

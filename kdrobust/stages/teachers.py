@@ -34,7 +34,7 @@ from kdrobust.stages.implied import (
 from kdrobust.stages.setup import log, new_classifier, prepare_data, require_file
 from kdrobust.stages.shown import check_teacher, restore_teacher, shown_spec
 from kdrobust.stages.stored import attach_stored, read_stored
-from kdrobust.tracking import is_finished, is_main_process, wait_for_first_rank
+from kdrobust.tracking import is_finished, is_held, is_main_process, wait_for_first_rank
 from kdrobust.version import __version__
 
 _WAIT_SECONDS = 6 * 3600.0
@@ -61,7 +61,7 @@ def once(config: DictConfig, what: str, *, together: bool) -> Path:
     folder = Path(str(config.run.folder))
     deadline = time.monotonic() + _WAIT_SECONDS
     mine = together or is_main_process()
-    announced, pause = False, _POLL_SECONDS[0]
+    announced, pause = "", _POLL_SECONDS[0]
     while not is_finished(folder):
         if not mine:
             wait_for_first_rank(folder, what)
@@ -69,9 +69,11 @@ def once(config: DictConfig, what: str, *, together: bool) -> Path:
         if time.monotonic() > deadline:
             raise RunFolderError(f"{folder}: not finished by the job that works there; see its run.log and run.lock")
         try:
-            if not announced:
-                log.info("%s in %s (once; later runs reuse it)", what, folder)
-            announced = True
+            # a process that was waited for may have been killed: then this one takes over
+            state = "another job is at it; waiting" if is_held(folder) else "once; later runs reuse it"
+            if state != announced:
+                log.info("%s in %s (%s)", what, folder, state)
+            announced = state
             run_config(config)
             # what rank 0 has yet to write down, the others wait for
             mine = is_main_process()

@@ -4,6 +4,7 @@ from kdrobust.tracking.atomic import write_bytes, write_json, write_text
 from kdrobust.tracking.folder import (
     hold,
     is_finished,
+    is_held,
     lock,
     mark_failed,
     read_status,
@@ -20,6 +21,7 @@ __all__ = [
     "damage",
     "hold",
     "is_finished",
+    "is_held",
     "is_main_process",
     "lock",
     "made_by",

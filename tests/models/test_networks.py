@@ -73,7 +73,7 @@ def test_images_are_needed(network, options):
 
 
 def test_other_errors():
-    with pytest.raises(ValueError, match="6 n"):
+    with pytest.raises(UsageError, match=r"depth=11: .* 6 n"):
         WideResNet(spec=CIFAR, depth=11)
     with pytest.raises(DataError, match="pixels"):
         ConvNet(spec=InputSpec(shape=(1, 2, 2), classes=2), channels=[4, 4, 4, 4])

@@ -1,5 +1,9 @@
 """Which teachers and partners a run has, and where they come from."""
 
+import json
+import socket
+import subprocess
+
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -7,6 +11,7 @@ from omegaconf import OmegaConf
 from kdrobust.config import compose, numbers
 from kdrobust.errors import CheckpointError, UsageError
 from kdrobust.losses import Objective
+from kdrobust.stages import teachers
 from kdrobust.stages.implied import teacher_node
 from kdrobust.stages.setup import prepare_data
 from kdrobust.stages.teachers import (
@@ -17,6 +22,7 @@ from kdrobust.stages.teachers import (
     new_partners,
     teacher_problems,
 )
+from kdrobust.tracking import hold, is_finished, owner
 from tests.processes import SHORT, TINY, teacher_file
 
 
@@ -164,3 +170,31 @@ def test_a_teacher_of_another_threat_is_warned_of(checkpoint, data, caplog, tmp_
         load_teachers(cfg, objective, data)
         assert (told in caplog.text) is ("trained against" in caplog.text) is warned
         caplog.clear()
+
+
+def test_who_waits_for_a_job_says_so_and_takes_over_where_it_is_killed(tmp_path, monkeypatch, caplog):
+    """Before: a waiting job said that it trains the teacher, and nothing more until the end."""
+    folder = tmp_path / "teacher"
+    folder.mkdir()
+    other = subprocess.Popen(["sleep", "60"])
+    mine = {"pid": other.pid, "host": socket.gethostname(), "born": owner._born(other.pid)}
+    (folder / "run.lock").write_text(json.dumps(mine))
+
+    def run_config(config):
+        with hold(folder, config_hash="0"):
+            return {}
+
+    def kill(_seconds):
+        other.kill()
+        other.wait()
+
+    monkeypatch.setattr("kdrobust.stages.run.run_config", run_config)
+    monkeypatch.setattr(teachers.time, "sleep", kill)
+    with caplog.at_level("INFO", logger="kdrobust"):
+        assert teachers.once(OmegaConf.create({"run": {"folder": str(folder)}}), "making it", together=True) == folder
+    told = [line for line in caplog.messages if line.startswith("making it")]
+    assert told == [
+        f"making it in {folder} (another job is at it; waiting)",
+        f"making it in {folder} (once; later runs reuse it)",
+    ]
+    assert is_finished(folder)

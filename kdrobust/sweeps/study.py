@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +22,7 @@ from kdrobust.randomness import address
 from kdrobust.sweeps.search import Search
 from kdrobust.sweeps.space import Parameter
 
+_log = logging.getLogger("kdrobust")
 QUESTION = "question"
 #: Trials that need not be run again.
 SETTLED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -49,6 +52,20 @@ def storage_of(folder: Path, kind: str) -> optuna.storages.BaseStorage:
         # seconds to wait for another job's write
         return optuna.storages.RDBStorage(f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}})
     return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
+
+
+def _mend_journal(folder: Path) -> None:
+    """Take away half a line and the lock that a process left which was killed while it wrote.
+
+    The next line would be joined to the half one. For who holds the search's folder.
+    """
+    path = folder / _FILES["journal"]
+    (folder / f"{path.name}.lock").unlink(missing_ok=True)
+    content = path.read_bytes() if path.exists() else b""
+    if content and not content.endswith(b"\n"):
+        whole = content.rfind(b"\n") + 1
+        os.truncate(path, whole)
+        _log.warning("%s: its last line was cut short, and is left out; what it said is tried again", path)
 
 
 def _build(factory: Callable[..., Any], options: Mapping[str, Any], key: str, **fixed: Any) -> Any:
@@ -113,6 +130,8 @@ def open_study(search: Search, folder: Path, question: str) -> optuna.Study:
         RunFolderError: the folder holds the study of another question.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if search.storage == "journal":
+        _mend_journal(folder)
     pruner, sampler = pruner_of(search), sampler_of(search, 0)
     try:
         study = optuna.create_study(

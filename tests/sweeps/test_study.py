@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import os
 
 import optuna
 import pytest
@@ -50,6 +51,31 @@ def test_an_interrupted_search_proposes_what_the_uninterrupted_one_does(tmp_path
     other = search_of(sampler=sampler, seed=1, storage="journal", **TWO)
     (tmp_path / "other").mkdir()
     assert trials(other, open_study(other, tmp_path / "other", "q"), 1) != whole[:1]
+
+
+@pytest.mark.parametrize("cut", [1, 20, 77, 200, 400])
+def test_a_journal_whose_last_line_was_cut_short_goes_on(tmp_path, cut, caplog):
+    """A process killed while it wrote. Before: the next line was joined to the half one, and nothing could be read."""
+    search = search_of(sampler="random", storage="journal")
+    trials(search, open_study(search, tmp_path, "q"), 3)
+    journal = tmp_path / "study.journal"
+    os.truncate(journal, journal.stat().st_size - cut)
+    # and its lock, which others would wait for
+    (tmp_path / "study.journal.lock").symlink_to(journal)
+    with caplog.at_level("WARNING", logger="kdrobust"):
+        study = open_study(search, tmp_path, "q")
+    assert "its last line was cut short" in caplog.text
+    trials(search, study, 4 - settled(study))
+    assert settled(open_study(search, tmp_path, "q")) == 4
+
+
+def test_a_journal_that_is_none_is_one_line(tmp_path):
+    search = search_of(sampler="random", storage="journal")
+    trials(search, open_study(search, tmp_path, "q"), 2)
+    journal = tmp_path / "study.journal"
+    journal.write_bytes(b"no json\n" + journal.read_bytes())
+    with pytest.raises(RunFolderError, match=r"study\.journal: damaged or no study"):
+        open_study(search, tmp_path, "q")
 
 
 @pytest.mark.parametrize("storage", ["sqlite", "journal"])

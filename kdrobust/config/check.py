@@ -195,17 +195,22 @@ def distinct(problems: Sequence[str]) -> list[str]:
     seen: dict[str, str] = {}
     for line in problems:
         seen.setdefault(re.sub(r" \([^()]* reads it\)$", "", line), line)
-    schema_keys = {line.split(":")[0] for line in problems if ": expected " in line}
-    kept: list[str] = []
-    told: set[str] = set()
+    # what has no value of the right type is not also asked for a range: `a: expected ...` says it, `a=b: ...` does not
+    typed: dict[str, str] = {}
     for line in seen.values():
-        key = line.split(":")[0]
-        if key in schema_keys and ": expected " in line:
-            if key in told:
-                continue
-            told.add(key)
-        kept.append(line)
-    return kept
+        if ": expected " in line:
+            typed.setdefault(_key_of(line), line)
+    return [line for line in seen.values() if typed.get(_key_of(line), line) == line or not _names_value(line)]
+
+
+def _key_of(line: str) -> str:
+    """The dotted key that a line begins with."""
+    return re.split(r"[:=]", line, maxsplit=1)[0]
+
+
+def _names_value(line: str) -> bool:
+    """Whether a line is about a key's value: `a: expected ...` or `a=b: ...`."""
+    return ": expected " in line or line.startswith(f"{_key_of(line)}=")
 
 
 def summary(problems: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from kdrobust.config.build import first_line
 from kdrobust.config.check import summary
 from kdrobust.config.compose import load, settle_choices
 from kdrobust.config.dead import dead_additions
-from kdrobust.config.hydra_node import hydra_problems
+from kdrobust.config.hydra_node import hydra_problems, task_overrides
 from kdrobust.config.interpolations import value_problems
 from kdrobust.config.own_data import adopt_data
 from kdrobust.config.paths import conf_dir, register_search_path
@@ -52,7 +52,7 @@ def run_job_task(cfg: DictConfig) -> Any:
     node = HydraConfig.get()
     sweep = Path(str(node.sweep.dir)).name if node.mode == RunMode.MULTIRUN else None
     if sweep is not None:
-        adopt_data(cfg, node.overrides.task)
+        adopt_data(cfg, task_overrides(node))
     if "stage" not in cfg:
         with open_dict(cfg):
             cfg.stage = str(node.job.config_name)
@@ -178,8 +178,6 @@ def _launch(stage: str, args: Any) -> Any:
         mode = RunMode.MULTIRUN if args.multirun else RunMode.RUN
         overrides = [*args.overrides, f"hydra.mode={mode.name}"]
         cfg = load(stage, overrides, loader=hydra.config_loader, multirun=args.multirun)
-        if not args.multirun:
-            adopt_data(cfg, args.overrides)
         HydraConfig.instance().set_config(cfg)
         problems = [*hydra_problems(cfg), *dead_additions(cfg, args.overrides)]
         if problems:
@@ -190,7 +188,7 @@ def _launch(stage: str, args: Any) -> Any:
             if args.multirun:
                 _settled_folder(cfg, "sweep")
                 return sweep(hydra, cfg, stage, run_job_task, _flags(args))
-            return _run(hydra, cfg, stage)
+            return _run(hydra, cfg, stage, args.overrides)
 
 
 def _flags(args: Any) -> list[str]:
@@ -214,11 +212,12 @@ def _folder_errors(cfg: DictConfig) -> Iterator[None]:
         raise
 
 
-def _run(hydra: Hydra, cfg: DictConfig, stage: str) -> Any:
+def _run(hydra: Hydra, cfg: DictConfig, stage: str, overrides: Sequence[str]) -> Any:
     # before the run folder is made: what needs no component is refused without leaving a trace
     problems = [*schema_problems(cfg), *value_problems(cfg)]
     if problems:
         raise UsageError(summary(problems))
+    adopt_data(cfg, overrides)
     folder = _settled_folder(cfg, "run")
     if stage == "pipeline" and _is_repeated(cfg):
         return None

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kdrobust.config.build import first_line
 from kdrobust.config.check import distinct, summary
 from kdrobust.config.compose import load
+from kdrobust.config.hydra_node import task_overrides
 from kdrobust.config.interpolations import value_problems
 from kdrobust.config.schema import schema_problems
 from kdrobust.config.trust import CODE, require_consent
@@ -81,7 +82,7 @@ def _sweep(sweeper: Any, hydra: Hydra, cfg: DictConfig, stage: str, callbacks: C
     _collect(sweeper, jobs, session)
     complete = False
     try:
-        sweeper.sweep(arguments=list(cfg.hydra.overrides.task))
+        sweeper.sweep(arguments=task_overrides(cfg.hydra))
         complete = True
     except Exception as error:
         # a search goes on after failed jobs: what ends it is something else
@@ -101,7 +102,7 @@ def _check_values(hydra: Hydra, cfg: DictConfig, stage: str) -> None:
         UsageError: one line a problem.
     """
     problems: list[str] = []
-    for overrides in _one_value_each(list(cfg.hydra.overrides.task), hydra.config_loader):
+    for overrides in _one_value_each(task_overrides(cfg.hydra), hydra.config_loader):
         try:
             job = load(stage, overrides, loader=hydra.config_loader)
         except UsageError:
@@ -120,7 +121,7 @@ def _tell_teachers(cfg: DictConfig) -> None:
 
     from kdrobust.sweeps.implied import teachers_a_value
 
-    parsed = OverridesParser.create().parse_overrides(list(cfg.hydra.overrides.task))
+    parsed = OverridesParser.create().parse_overrides(task_overrides(cfg.hydra))
     swept = [override.get_key_element().lstrip("+") for override in parsed if override.is_sweep_override()]
     searched = [str(key) for key in OmegaConf.select(cfg, "search.space") or {}]
     method = "" if "method" in swept else str(cfg.hydra.runtime.choices.get("method"))
@@ -146,7 +147,7 @@ def _explained(error: Exception, hydra: Hydra, cfg: DictConfig, stage: str) -> E
     if not isinstance(error, HydraException | OmegaConfBaseException):
         return error
     composing = isinstance(error, ConfigCompositionException)
-    for overrides in _one_value_each(list(cfg.hydra.overrides.task), hydra.config_loader) if composing else ():
+    for overrides in _one_value_each(task_overrides(cfg.hydra), hydra.config_loader) if composing else ():
         try:
             load(stage, overrides, loader=hydra.config_loader)
         except UsageError as told:

@@ -212,6 +212,18 @@ def test_a_sweep_runs_every_job_in_its_own_folder(folder: Path, runs: list[Any])
     assert [run["cfg"]["run"]["name"] for run in runs] == ["plain_small"] * 4
 
 
+def test_a_sweep_s_values_may_refer_to_other_keys(folder: Path, runs: list[Any], capsys: Capture) -> None:
+    """What was typed was read as a reference before it was parsed: a traceback, or another job's value."""
+    assert cli.main(["study", "-m", "seed=3,4", "epochs=9,${seed}"]) == 0
+    assert [(run["cfg"]["seed"], run["cfg"]["epochs"]) for run in runs] == [(3, 9), (3, 3), (4, 9), (4, 4)]
+    capsys.readouterr()
+    assert cli.main(["study", "-m", "seed=${nowhere},1"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert "seed" in error
+    assert "nowhere" in error
+
+
 def test_a_failed_job_lets_the_others_go_on_and_is_told_at_the_end(
     folder: Path, runs: list[Any], when: Any, capsys: Capture
 ) -> None:

@@ -71,6 +71,16 @@ def hydra_problems(cfg: DictConfig) -> list[str]:
     return problems
 
 
+def task_overrides(node: Any) -> list[str]:
+    """A job's overrides as they were typed: in the list that Hydra keeps, `${a}` would be read as a reference.
+
+    Args:
+        node: Hydra's own.
+    """
+    typed: Any = OmegaConf.to_container(node.overrides.task, resolve=False)
+    return [str(line) for line in typed]
+
+
 def _leaves(cfg: DictConfig) -> Iterator[tuple[str, Any]]:
     node = OmegaConf.select(cfg, "hydra", throw_on_missing=False)
     if not isinstance(node, DictConfig):

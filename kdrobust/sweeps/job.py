@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from kdrobust.config import config_hash
+from kdrobust.config.hydra_node import task_overrides
 from kdrobust.errors import KdrobustError
 from kdrobust.sweeps import record
 from kdrobust.sweeps.figures import read_accuracies, teacher_seconds
@@ -78,7 +79,7 @@ def run_recorded(cfg: DictConfig, run: Callable[[], Any]) -> Any:
         raise JobFailedError(before.error or "failed")
     job = record.Job(
         job=number,
-        overrides=[str(line) for line in node.overrides.task],
+        overrides=task_overrides(node),
         config_hash=digest,
         folder=_relative(folder, sweep),
         seed=_seed(cfg),

@@ -24,6 +24,7 @@ from optuna.trial import TrialState
 from kdrobust.config import config_hash, to_plain
 from kdrobust.config.build import first_line
 from kdrobust.config.compose import load
+from kdrobust.config.hydra_node import task_overrides
 from kdrobust.config.resolvers import slug
 from kdrobust.errors import KdrobustError, UsageError
 from kdrobust.sweeps.front import print_summary, write_figures, write_tables
@@ -53,7 +54,7 @@ class OptunaSweeper(Sweeper):
         self._loader = hydra_context.config_loader
         self._stage = str(config.hydra.job.config_name)
         name = str(config.hydra.runtime.choices.get("search") or "search")
-        arguments = list(config.hydra.overrides.task)
+        arguments = task_overrides(config.hydra)
         self.fixed, swept = split_arguments(arguments)
         self.search = parse_search(name, to_plain(config.search), swept)
         question = self._question(config)

@@ -12,6 +12,7 @@ from typing import Any
 from hydra.core.utils import JobReturn
 from omegaconf import DictConfig, open_dict, read_write
 
+from kdrobust.config.hydra_node import task_overrides
 from kdrobust.errors import RunFolderBusyError
 from kdrobust.sweeps import record
 from kdrobust.sweeps.progress import report
@@ -55,7 +56,7 @@ class Session:
         record.write_sweep(
             self.folder,
             stage=stage,
-            arguments=[*map(str, cfg.hydra.overrides.task), *_hydra_overrides(cfg)],
+            arguments=[*task_overrides(cfg.hydra), *_hydra_overrides(cfg)],
             flags=list(flags),
             directory=str(Path.cwd()),
             processes=processes,

@@ -38,6 +38,13 @@ def test_an_evaluation_reads_the_data_of_its_checkpoint(place):
     assert result["evaluation"]["n"] == 30
 
 
+@pytest.mark.parametrize("stage", ["evaluate", "export"])
+def test_a_reference_to_nothing_is_one_line(place, capsys, stage):
+    """Before: a traceback, as the checkpoint's data were looked up first."""
+    place.run(stage, "checkpoint=run/best.ckpt", "seed=${nowhere}", code=2)
+    assert capsys.readouterr().err == "seed: cannot resolve ${nowhere}: Interpolation key 'nowhere' not found\n"
+
+
 def test_a_sweep_over_checkpoints_does_so_job_by_job(place):
     place.run(
         "evaluate", "-m", "checkpoint=run/best.ckpt", *QUICK, "seed=0,1", "data.limit_test=15", "hydra.sweep.dir=swept"

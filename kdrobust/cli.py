@@ -168,7 +168,6 @@ def _stage(name: str, arguments: list[str]) -> int:
 
         print(stage_help(name))
         return 0
-    go_on_without()
     require_address_space()
     if any(argument.startswith("resume=") for argument in arguments):
         from kdrobust.resuming import resume

@@ -97,6 +97,8 @@ def hand_over(stage: str, arguments: Sequence[str]) -> Any:
     args = _parse(arguments)
     register_search_path()
     if not (args.cfg or args.info or args.hydra_help or args.shell_completion or args.experimental_rerun):
+        # a run is worth more than its lines; a config that Hydra prints is nothing but lines
+        go_on_without()
         return _launch(args.config_name or stage, args)
     return _hydra_command(stage, arguments, args)
 

@@ -13,6 +13,7 @@ from kdrobust.config.hydra_node import hydra_problems
 from kdrobust.config.resolved import FILE, read_resolved
 from kdrobust.config.trust import consenting, read_typed, require_consent
 from kdrobust.errors import CheckpointError, UsageError
+from kdrobust.streams import go_on_without
 from kdrobust.tracking.folder import is_finished
 from kdrobust.tracking.secrets import secret_keys
 
@@ -50,6 +51,7 @@ def resume(stage: str, arguments: Sequence[str]) -> Any:
 
 
 def _go_on(cfg: DictConfig, folder: Path, stage: str) -> Any:
+    go_on_without()
     _log_as_before(folder)
     # slow to import, and not needed for a refusal
     from kdrobust.stages.run import run_config, score

@@ -73,8 +73,9 @@ def dead_additions(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
         overrides: the command line's.
     """
     added = [override.lstrip("+").partition("=")[0].strip() for override in overrides if override.startswith("+")]
-    known = {key.split(".")[0] for key in RULES} - _only_added(cfg, added)
-    choices = {str(choice) for choice in cfg.hydra.runtime.choices}
+    foreign = _only_added(cfg, added)
+    known = {key.split(".")[0] for key in RULES} - foreign
+    choices = {str(choice) for choice in cfg.hydra.runtime.choices} - foreign
     alive = _references(cfg)
     problems = []
     for override in overrides:

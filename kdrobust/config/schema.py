@@ -140,6 +140,9 @@ RULES: dict[str, Rule] = {
         accepts=lambda value: is_number(value) and as_number(value) >= 0, expected="a number of gigabytes >= 0"
     ),
     "student.checkpoint": _TEXT_OR_NULL,
+    "student.network": _NODE,
+    "teacher.network": _NODE,
+    "data.source": _NODE,
     **{
         key: rule
         for training in ("teacher_training", "natural_training")

@@ -147,7 +147,9 @@ def _read_term(spec: Any, key: str, shared: Mapping[str, Any], weighted: bool, t
         sample_weight = _bind_weight(factor, f"{key}.sample_weight", trusted)
     weight = read_number(spec.get("weight", 1.0), f"{key}.weight", trusted)
     if isinstance(weight, float) and weight < 0:
-        raise ValueError(f"{key}.weight: {weight:g} is negative; does the method's alpha lie in [0, 1]?")
+        raise ValueError(
+            f"{key}.weight: {weight:g} is negative; set what it is computed from to at least 0 (alpha: 0 to 1)"
+        )
     role = spec.get("role")
     if weighted and role is not None and role not in ROLES:
         raise ValueError(f"{key}.role: the method's weighting asks for prediction or knowledge, got {role!r}")
@@ -159,6 +161,10 @@ def _read_term(spec: Any, key: str, shared: Mapping[str, Any], weighted: bool, t
 def _bind_weight(spec: Any, key: str, trusted: Sequence[str]) -> Bound:
     if not isinstance(spec, Mapping):
         raise ValueError(f"{key}: expected a mapping such as {{function: doubt, student: clean}}, got {spec!r}")
+    alpha = spec.get("alpha")
+    if isinstance(alpha, int | float) and not isinstance(alpha, bool) and not 0 <= alpha <= 1:
+        # 1 - alpha is the other loss's weight
+        raise ValueError(f"{key}.alpha: {alpha:g} does not lie in [0, 1]; set method.alpha to a number that does")
     return bind(spec, slot="function", modules=WEIGHT_MODULES, key=key, trusted=trusted)
 
 
@@ -222,7 +228,10 @@ def read_method(method: Mapping[str, Any], trusted: Sequence[str] = ()) -> Metho
     shared = {key: method[key] for key in SHARED if method.get(key) is not None}
     reader, read = _Reader(), Method()
     terms = method.get("terms") or {}
-    if not terms:
+    if not isinstance(terms, Mapping):
+        reader.problems.append(f"method.terms: expected a mapping of terms by name, got {terms!r}")
+        terms = {}
+    elif not terms:
         reader.problems.append("method.terms: a method needs at least one term")
     weighting, common = method.get("weighting"), method.get("sample_weight")
     if weighting is not None:

@@ -104,7 +104,7 @@ def _try_trainer(cfg: DictConfig) -> None:
         return
     try:
         factory(logger=False, enable_checkpointing=False)
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise UsageError(f"trainer: {first_line(error)}") from None
 
 

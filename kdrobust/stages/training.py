@@ -91,7 +91,7 @@ def build_trainer(cfg: DictConfig, folder: Path, digest: str, first: Sequence[pl
             plugins=[CheckpointFile()],
             profiler=factory.keywords.get("profiler") or Unprofiled(),
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise UsageError(f"trainer: {str(error).splitlines()[0]}") from None
     return trainer
 

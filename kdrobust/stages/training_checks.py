@@ -64,6 +64,11 @@ def _trainer_problems(cfg: DictConfig) -> list[str]:
         "trainer.max_time to end before them",
         not _is_whole(epochs, 1),
     )
+    refuse(
+        "max_epochs",
+        f"is epochs, which schedules, attacks and averages share (epochs={cfg.epochs}); set epochs={epochs}",
+        _is_whole(epochs, 1) and epochs != cfg.epochs,
+    )
     refuse("max_steps", "expected an integer >= 1, or -1 for none", steps != -1 and not _is_whole(steps, 1))
     for key in ("min_epochs", "min_steps"):
         why = "asks for more than trainer.max_steps may allow; leave one of them out"

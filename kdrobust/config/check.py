@@ -204,8 +204,9 @@ def distinct(problems: Sequence[str]) -> list[str]:
 
 
 def _key_of(line: str) -> str:
-    """The dotted key that a line begins with."""
-    return re.split(r"[:=]", line, maxsplit=1)[0]
+    """The dotted key that a line begins with, as `a: ...` or `a=b: ...`; else what stands before its colon."""
+    found = re.match(r"([\w.\[\]]+)(?:=(?:\S*|\[.*\]))?:", line)
+    return found[1] if found else line.split(":")[0]
 
 
 def _names_value(line: str) -> bool:

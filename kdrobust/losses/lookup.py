@@ -70,7 +70,7 @@ def find_callable(name: object, modules: Sequence[Any], kind: str, trusted: Sequ
     Raises:
         ValueError: nothing of that name, or a dotted path outside the trusted packages.
     """
-    if not isinstance(name, str):
+    if name is not None and not isinstance(name, str):
         raise ValueError(f"{kind}: expected a name, got {name!r}")
     known: dict[str, Callable[..., Any]] = {}
     for module in modules:

@@ -18,7 +18,6 @@ FOUND = [
     ("distill", "trainer.gradient_clip_val={_target_:torch.optim.SGD}"),
     ("distill", "trainer.limit_train_batches='\\t'"),
     ("distill", "trainer.limit_val_batches={a:1}"),
-    ("distill", "trainer.max_time={a:1}"),
     ("distill", "method.terms=foo"),
     ("distill", "method.terms.clean.loss=[1]"),
     ("distill", "method.terms.clean.loss={}"),

@@ -66,7 +66,7 @@ class ReportServer(ThreadingHTTPServer):
             ) from None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A reader that leaves in the middle of an answer is no fault; anything else is told in one line."""
+        """A reader that leaves in the middle of an answer is no fault; anything else is printed in one line."""
         error = sys.exception()
         if not isinstance(error, OSError):
             print(f"the page could not be sent: {type(error).__name__}: {error}", file=sys.stderr)

@@ -15,7 +15,7 @@ class CsvWriter:
     """Writes rows to an open text file, ended by a line feed.
 
     A text that begins with `=`, `+`, `-`, `@`, a tab or a line's end and is no number gets an apostrophe before
-    it: class names and file names come from whoever made the data.
+    it: class names and file names come with the data.
 
     Args:
         file: opened with `newline=""`.

@@ -87,7 +87,7 @@ def dead_additions(cfg: DictConfig, overrides: Sequence[str]) -> list[str]:
             # a list of options, `+wrap=[igdm,awp]`: Hydra notes no choice of them
             continue
         others = [str(name) for name in cfg if name not in ("hydra", first)]
-        own = f"; words of your own: +notes.{key.rpartition('.')[2]}=" if first == key or "." in key else ""
+        own = f"; words of your own: +notes.{key.rpartition('.')[2]}="
         problems.append(f"{override}: nothing reads {key}{did_you_mean(first, others) or own}")
     return problems
 

@@ -144,6 +144,7 @@ def training_problems(cfg: DictConfig) -> list[str]:
     return [
         f"{name}.{key}: nothing reads it{did_you_mean(str(key), _TRAINING_NODE)}; it takes {', '.join(_TRAINING_NODE)}"
         for name in names
-        for key in (cfg.get(name) if isinstance(cfg.get(name), DictConfig) else ())
+        if isinstance(cfg.get(name), DictConfig)
+        for key in cfg[name]
         if key not in _TRAINING_NODE
     ]
